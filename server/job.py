@@ -1,0 +1,96 @@
+"""What one image is asked to become: sources and validated options, free of any wire.
+
+Made by `server.options` from messages, read by `server.pipeline` and `server.codecs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Output(StrEnum):
+    """What is made of the subject."""
+
+    CUTOUT = "cutout"
+    ALPHA = "alpha"
+    COMPOSITE = "composite"
+
+
+class Format(StrEnum):
+    """How the result is packed."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPEG = "jpeg"
+    ZIP = "zip"
+    RAW = "raw"
+    ZLIB = "zlib"
+
+
+class PixelFormat(StrEnum):
+    """Layout of raw samples, all unsigned 8-bit."""
+
+    RGB8 = "rgb8"
+    BGR8 = "bgr8"
+    RGBA8 = "rgba8"
+    NV12 = "nv12"
+    I420 = "i420"
+    GRAY8 = "gray8"
+
+
+class ColorMatrix(StrEnum):
+    """YCbCr to RGB matrix of NV12 and I420."""
+
+    BT601 = "bt601"
+    BT709 = "bt709"
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """A colour, each channel 0..255; `alpha` 255 is opaque."""
+
+    red: int
+    green: int
+    blue: int
+    alpha: int = 255
+
+    @property
+    def is_opaque(self) -> bool:
+        """True when nothing shows through."""
+        return self.alpha == 255
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to make of one image; built only by code that has checked the values."""
+
+    model: str | None = None  # None: the server's default model
+    output: Output = Output.CUTOUT
+    format: Format = Format.PNG
+    quality: int = 90  # 1..100, JPEG and WebP
+    background: Color | None = None  # set exactly when output is COMPOSITE
+    keep_metadata: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSource:
+    """A whole image file as it arrived."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RawSource:
+    """Uncompressed pixels as they arrived; `server.codecs.raw` checks the numbers."""
+
+    data: bytes | memoryview
+    format: PixelFormat
+    width: int
+    height: int
+    strides: tuple[int, ...] = ()  # bytes per row and plane; empty: tightly packed
+    color_matrix: ColorMatrix | None = None  # None: BT.709 from 720 rows on, else BT.601
+    full_range: bool = False
+
+
+Source = EncodedSource | RawSource
