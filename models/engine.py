@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class Engine(Protocol):
-    """A loaded network. `run` may be called from several threads, up to `max_concurrent_runs` at once."""
+    """A loaded network. `run` may be called by `max_concurrent_runs` threads at once."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class Engine(Protocol):
         """The network's raw output tensor for `batch`, in the order of the images.
 
         Args:
-            batch: prepared images, (N, C, H, W) or (N, H, W, C) float32 as the manifest's layout says.
+            batch: prepared images, (N, C, H, W) or (N, H, W, C) float32, as the layout says.
 
         Raises:
             EngineFailed: the library reported an error; the message holds its words.

@@ -1,0 +1,142 @@
+"""Which models there are: the built-in one, the well-known ones, and those in the operator's
+folders.
+
+Called by the server (`server.model_host`) and by the CLI. Every `*.toml` of a folder is a
+manifest; a broken one is a problem to show, and never stops the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from models import weights
+from models.errors import ManifestError, ModelNotBuilt, ModelNotFound
+from models.licences import refusal, require_accepted
+from models.manifest import Manifest, read_manifest
+from models.model import Model
+from models.onnx_engine import OnnxEngine
+
+HERE = Path(__file__).parent
+BUILTIN_DIR = HERE / "builtin"
+KNOWN_DIR = HERE / "known"
+
+
+class Registry:
+    """Finds, explains and loads models. Folders are read once, at the first question."""
+
+    def __init__(
+        self,
+        model_dirs: Sequence[Path] = (),
+        cache_dir: Path | None = None,
+        accepted_licences: frozenset[str] = frozenset(),
+        *,
+        shipped_dirs: Sequence[Path] = (BUILTIN_DIR, KNOWN_DIR),
+    ) -> None:
+        """Stores its settings.
+
+        Args:
+            model_dirs: the operator's folders of manifests.
+            cache_dir: where pulled weights are; None: `models.weights.default_cache_dir()`.
+            accepted_licences: names of licences or of models that the operator accepted.
+            shipped_dirs: folders that come with the application.
+        """
+        self.cache_dir = weights.default_cache_dir() if cache_dir is None else cache_dir
+        self.accepted_licences = accepted_licences
+        self._dirs = (*shipped_dirs, *model_dirs)
+
+    def names(self) -> list[str]:
+        """Names of all models, sorted."""
+        return sorted(self._catalogue[0])
+
+    def problems(self) -> list[str]:
+        """A sentence for each thing that is wrong in the folders: manifests, names used twice."""
+        return list(self._catalogue[1])
+
+    def manifest(self, name: str) -> Manifest:
+        """The model's manifest.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        manifests = self._catalogue[0]
+        if name in manifests:
+            return manifests[name]
+        near = difflib.get_close_matches(name, manifests, n=3) or self.names()
+        listed = ", ".join(f"'{other}'" for other in near) or "none"
+        raise ModelNotFound(f"there is no model '{name}': the nearest names are {listed}")
+
+    def availability(self, name: str) -> str:
+        """Why the model cannot be loaded and what to do, in a sentence; empty when it can be.
+
+        Looks whether the weights are there, not whether they are right: `load` reads them through.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        manifest = self.manifest(name)
+        if reason := _not_built(manifest) or refusal(manifest, self.accepted_licences):
+            return reason
+        if weights.locate(manifest, self.cache_dir) is None:
+            return weights.missing_sentence(manifest, self.cache_dir)
+        return ""
+
+    def load(
+        self, name: str, *, device: str = "auto", threads: int = 1, max_batch: int = 0
+    ) -> Model:
+        """The model, ready to run; not warm yet. Takes as long as reading its weights does.
+
+        Args:
+            name: as in `names`.
+            device: see `models.onnx_engine`.
+            threads: runs that may go on at once, on a CPU.
+            max_batch: most images in one run; 0: the engine's choice, 1 on a CPU.
+
+        Raises:
+            ModelNotFound, ModelNotBuilt, LicenceNotAccepted, WeightsMissing, WeightsDamaged: see
+            `models.errors`.
+            ManifestError: the graph is not what the manifest says.
+            EngineFailed: the engine's library refuses the weights.
+            DeviceNotAvailable: `device` is not there.
+        """
+        manifest = self.manifest(name)
+        if reason := _not_built(manifest):
+            raise ModelNotBuilt(reason)
+        require_accepted(manifest, self.accepted_licences)
+        found = weights.verified_weights(manifest, self.cache_dir)
+        engine = OnnxEngine(
+            found.path, manifest, device=device, threads=threads, max_batch=max_batch
+        )
+        return Model(manifest, engine, found.sha256)
+
+    @cached_property
+    def _catalogue(self) -> tuple[dict[str, Manifest], list[str]]:
+        manifests: dict[str, Manifest] = {}
+        problems: list[str] = []
+        for folder in self._dirs:
+            if not folder.is_dir():
+                problems.append(f"{folder}: there is no such folder of models")
+            for path in sorted(folder.glob("*.toml")):
+                try:
+                    manifest = read_manifest(path)
+                except ManifestError as error:
+                    problems.extend(error.problems)
+                    continue
+                first = manifests.setdefault(manifest.name, manifest)
+                if first is not manifest:
+                    problems.append(
+                        f"{path}: 'name' is '{manifest.name}', which {first.path} has already: "
+                        f"give one of them another name (the first is used)"
+                    )
+        return manifests, problems
+
+
+def _not_built(manifest: Manifest) -> str:
+    if manifest.is_recurrent:
+        return (
+            f"model '{manifest.name}' carries state from frame to frame, and recurrent models are "
+            f"not built yet"
+        )
+    return ""

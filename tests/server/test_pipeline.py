@@ -1,0 +1,154 @@
+"""The pipeline by itself: a model whose alpha is the image's brightness makes every result predictable."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from models.model import Model
+from models.registry import Registry
+from PIL import Image
+from server.codecs.errors import ImageRejected
+from server.codecs.header import Limits
+from server.job import (
+    Color,
+    EncodedSource,
+    Format,
+    Options,
+    Output,
+    PixelFormat,
+    RawSource,
+)
+from server.pipeline import Pipeline
+
+from tests.fakes.tiny_onnx import write_tiny_model
+
+LIMITS = Limits(max_megapixels=10, max_side_px=5000)
+
+
+@pytest.fixture(scope="module")
+def brightness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """A real ONNX model whose alpha is the image's brightness."""
+    folder: Path = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder, "brightness")
+    model = Registry([folder]).load("brightness", device="cpu", threads=1)
+    yield model
+    model.close()
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline(LIMITS)
+
+
+def half_white_png(width: int = 101, height: int = 67) -> tuple[bytes, np.ndarray]:
+    """A picture, black on the left and white on the right, as PNG and as (H, W, 3) uint8."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[:, width // 2 :] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG")
+    return buffer.getvalue(), rgb
+
+
+def opened(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_a_cutout_has_the_sources_size_and_no_colour_where_alpha_is_zero(
+    pipeline: Pipeline, brightness: Model
+) -> None:
+    data, rgb = half_white_png()
+    outcome = pipeline.remove(EncodedSource(data), Options(), brightness)
+    rgba = opened(outcome.encoded.data)
+    assert rgba.shape == (*rgb.shape[:2], 4)
+    assert rgba[33, 5].tolist() == [0, 0, 0, 0]
+    assert rgba[33, 95].tolist() == [255, 255, 255, 255]
+    assert not rgba[rgba[..., 3] == 0].any()
+
+
+def test_the_report_tells_box_coverage_and_size(pipeline: Pipeline, brightness: Model) -> None:
+    data, _ = half_white_png(width=200, height=100)
+    outcome = pipeline.remove(EncodedSource(data), Options(), brightness)
+    assert (outcome.source_width, outcome.source_height) == (200, 100)
+    assert outcome.source_format == "png"
+    left, top, right, bottom = outcome.statistics.box or (0, 0, 0, 0)
+    assert abs(left - 100) <= 4
+    assert (top, right, bottom) == (0, 200, 100)
+    assert outcome.statistics.coverage == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_black_picture_has_no_subject(pipeline: Pipeline, brightness: Model) -> None:
+    source = RawSource(bytes(40 * 30 * 3), PixelFormat.RGB8, width=40, height=30)
+    outcome = pipeline.remove(source, Options(output=Output.ALPHA, format=Format.RAW), brightness)
+    assert outcome.statistics.box is None
+    assert outcome.encoded.data == bytes(40 * 30)
+
+
+def test_a_composite_shows_the_colour_where_alpha_is_zero(
+    pipeline: Pipeline, brightness: Model
+) -> None:
+    data, _ = half_white_png()
+    options = Options(
+        output=Output.COMPOSITE, format=Format.JPEG, quality=95, background=Color(250, 0, 0)
+    )
+    outcome = pipeline.remove(EncodedSource(data), options, brightness)
+    assert outcome.encoded.media_type == "image/jpeg"
+    bgr = cv2.imdecode(np.frombuffer(outcome.encoded.data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(bgr[33, 5].astype(int) - [0, 0, 250]).max() <= 6
+
+
+def test_what_was_transparent_stays_transparent(pipeline: Pipeline, brightness: Model) -> None:
+    rgba = np.full((50, 60, 4), 255, np.uint8)
+    rgba[:, :30, 3] = 0
+    source = RawSource(rgba.tobytes(), PixelFormat.RGBA8, width=60, height=50)
+    outcome = pipeline.remove(source, Options(output=Output.ALPHA, format=Format.RAW), brightness)
+    alpha = np.frombuffer(outcome.encoded.data, np.uint8).reshape(50, 60)
+    assert not alpha[:, :30].any()
+    assert (alpha[:, 30:] == 255).all()
+
+
+def test_the_network_sees_transparent_pixels_as_white(
+    pipeline: Pipeline, brightness: Model
+) -> None:
+    rgba = np.zeros((64, 64, 4), np.uint8)  # black under full transparency
+    source = RawSource(rgba.tobytes(), PixelFormat.RGBA8, width=64, height=64)
+    tensor = pipeline.open(source, Options(), brightness).tensor
+    alphas = brightness.run(tensor)
+    assert alphas.min() > 0.99
+
+
+@pytest.mark.parametrize("output", [Output.CUTOUT, Output.ALPHA])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 33)])
+def test_odd_sizes_come_back_at_their_own_size(
+    pipeline: Pipeline, brightness: Model, size: tuple[int, int], output: Output
+) -> None:
+    width, height = size
+    source = RawSource(bytes([255]) * (width * height * 3), PixelFormat.RGB8, width, height)
+    outcome = pipeline.remove(source, Options(output=output), brightness)
+    assert opened(outcome.encoded.data).shape[:2] == (height, width)
+
+
+def test_stages_are_timed(pipeline: Pipeline, brightness: Model) -> None:
+    data, _ = half_white_png()
+    outcome = pipeline.remove(EncodedSource(data), Options(), brightness)
+    stages = (
+        outcome.decode_ms,
+        outcome.prepare_ms,
+        outcome.infer_ms,
+        outcome.finish_ms,
+        outcome.encode_ms,
+    )
+    assert all(ms > 0 for ms in stages)
+
+
+def test_a_bad_image_is_refused_and_the_next_one_works(
+    pipeline: Pipeline, brightness: Model
+) -> None:
+    with pytest.raises(ImageRejected):
+        pipeline.remove(EncodedSource(b"not a picture"), Options(), brightness)
+    data, _ = half_white_png()
+    assert pipeline.remove(EncodedSource(data), Options(), brightness).encoded.data
