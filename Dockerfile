@@ -1,0 +1,62 @@
+# Two images from one file; neither needs the network once built:
+#   docker build --target cpu -t mattestream .
+#   docker build --target gpu -t mattestream:gpu .
+# Neither has been built by this project's CI, which has no container engine; see README, "Limits".
+
+FROM python:3.12-slim AS wheel
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY mattestream mattestream
+COPY server server
+COPY models models
+COPY kernels kernels
+RUN pip install --no-cache-dir build \
+ && python -m build --wheel --outdir /wheels
+
+FROM python:3.12-slim AS cpu
+RUN useradd --create-home --uid 10001 mattestream
+COPY --from=wheel /wheels /tmp/wheels
+RUN pip install --no-cache-dir "$(ls /tmp/wheels/*.whl)[server]" \
+ && rm -rf /tmp/wheels
+USER mattestream
+# glibc keeps big blocks instead of giving each back to the kernel (server/allocator.py); set here,
+# the process need not start itself again.
+ENV MALLOC_MMAP_THRESHOLD_=4294967296 \
+    MALLOC_TRIM_THRESHOLD_=4294967296 \
+    MALLOC_TOP_PAD_=67108864 \
+    MATTESTREAM_ALLOCATOR=tuned \
+    MATTESTREAM_HOST=0.0.0.0 \
+    MATTESTREAM_METRICS_HOST=0.0.0.0
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "from mattestream import Client; Client().wait_ready(4)"]
+ENTRYPOINT ["mattestream"]
+CMD ["serve"]
+
+# The GPU path (TensorRT, CuPy) is not part of this version: this image has its libraries ready, and
+# runs the models on the CPU until then.
+FROM nvidia/cuda:13.0.1-base-ubuntu24.04 AS gpu
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 python3-venv \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --create-home --uid 10001 mattestream \
+ && python3 -m venv /opt/mattestream
+ENV PATH=/opt/mattestream/bin:$PATH
+COPY --from=wheel /wheels /tmp/wheels
+RUN pip install --no-cache-dir "$(ls /tmp/wheels/*.whl)[server,gpu]" \
+ && rm -rf /tmp/wheels
+USER mattestream
+ENV MALLOC_MMAP_THRESHOLD_=4294967296 \
+    MALLOC_TRIM_THRESHOLD_=4294967296 \
+    MALLOC_TOP_PAD_=67108864 \
+    MATTESTREAM_ALLOCATOR=tuned \
+    MATTESTREAM_HOST=0.0.0.0 \
+    MATTESTREAM_METRICS_HOST=0.0.0.0 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from mattestream import Client; Client().wait_ready(4)"]
+ENTRYPOINT ["mattestream"]
+CMD ["serve"]

@@ -1,0 +1,102 @@
+"""mattestream: background removal over gRPC. What a user imports.
+
+Reading order: `client` (and `aio`, the same for asyncio), `request` and `reply` (what goes in and
+what comes out), `errors`; then `sender` and `aio_sender` for streams, and what both clients share:
+`stream`, `channel`, `calls`. `cli` is the command, `v1` the generated contract.
+
+Names are loaded on first use: `mattestream --help` must not wait for grpc.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mattestream.aio import AsyncClient
+    from mattestream.channel import Tls
+    from mattestream.client import Client
+    from mattestream.errors import (
+        BadImage,
+        Cancelled,
+        DeadlineExceeded,
+        InvalidRequest,
+        MattestreamError,
+        MessageTooLarge,
+        ModelNotFound,
+        ModelNotReady,
+        NotAllowed,
+        NotBuilt,
+        Overloaded,
+        ServerError,
+        Unavailable,
+    )
+    from mattestream.reply import FrameFailed, Removal
+    from mattestream.request import Frame
+
+try:
+    __version__ = version("mattestream")
+except PackageNotFoundError:  # a checkout on the path, not installed
+    __version__ = "0+checkout"
+
+_HOMES = {
+    "AsyncClient": "aio",
+    "Client": "client",
+    "Tls": "channel",
+    "Frame": "request",
+    "FrameFailed": "reply",
+    "Removal": "reply",
+}
+_ERRORS = (
+    "BadImage",
+    "Cancelled",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "MattestreamError",
+    "MessageTooLarge",
+    "ModelNotFound",
+    "ModelNotReady",
+    "NotAllowed",
+    "NotBuilt",
+    "Overloaded",
+    "ServerError",
+    "Unavailable",
+)
+_HOMES.update(dict.fromkeys(_ERRORS, "errors"))
+
+__all__ = [
+    "AsyncClient",
+    "BadImage",
+    "Cancelled",
+    "Client",
+    "DeadlineExceeded",
+    "Frame",
+    "FrameFailed",
+    "InvalidRequest",
+    "MattestreamError",
+    "MessageTooLarge",
+    "ModelNotFound",
+    "ModelNotReady",
+    "NotAllowed",
+    "NotBuilt",
+    "Overloaded",
+    "Removal",
+    "ServerError",
+    "Tls",
+    "Unavailable",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The named thing, imported from its own module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mattestream' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mattestream.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,52 @@
+"""The flags that say which server and how, shared by every command with `--address`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mattestream.client import Client
+
+_FLAGS = (
+    click.option("--address", metavar="HOST:PORT", help="Use this server instead of this process."),
+    click.option(
+        "--api-key",
+        envvar="MATTESTREAM_API_KEY",
+        show_envvar=True,
+        help="Key that the server asks for.",
+    ),
+    click.option("--tls", is_flag=True, help="Connect with TLS, trusting the system's roots."),
+    click.option(
+        "--tls-ca",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="PEM file of the roots to trust instead; switches TLS on.",
+    ),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Limit of each request.",
+    ),
+)
+
+
+def connection_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --address, --api-key, --tls, --tls-ca and --timeout."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def open_client(address: str, flags: Mapping[str, Any]) -> Client:
+    """The client that the flags of `connection_flags` describe; other flags are not looked at."""
+    from mattestream.channel import Tls
+
+    roots: Path | None = flags["tls_ca"]
+    trust = Tls(roots.read_bytes()) if roots else bool(flags["tls"])
+    return Client(address, timeout_s=flags["timeout_s"], api_key=flags["api_key"], tls=trust)

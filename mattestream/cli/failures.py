@@ -1,0 +1,73 @@
+"""Failures as one sentence on stderr and an exit code; used around every command's work.
+
+Exit codes: 0 all went well, 1 something failed, 2 the command line or a setting is wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import click
+
+FAILED = 1
+USAGE = 2
+
+# What the [server] extra installs, by import name.
+_SERVER_MODULES = frozenset(
+    {
+        "PIL",
+        "cv2",
+        "google.rpc",
+        "grpc_health",
+        "grpc_reflection",
+        "grpc_status",
+        "onnxruntime",
+        "prometheus_client",
+        "structlog",
+    }
+)
+
+
+class Failure(click.ClickException):
+    """Ends the command with a sentence and exit code 1."""
+
+    exit_code = FAILED
+
+
+class WrongUse(click.ClickException):
+    """Ends the command with a sentence and exit code 2."""
+
+    exit_code = USAGE
+
+
+def missing_extra(error: ModuleNotFoundError) -> str:
+    """The sentence for a missing library; empty when the library is not one of the extra's."""
+    name = error.name or ""
+    if any(name == known or name.startswith(f"{known}.") for known in _SERVER_MODULES):
+        return (
+            f"{name.partition('.')[0]} is not installed: the server and local mode need "
+            "pip install 'mattestream[server]' (a client with --address does not)"
+        )
+    return ""
+
+
+@contextlib.contextmanager
+def as_sentences() -> Iterator[None]:
+    """Turns the application's and the client's errors into `Failure` and `WrongUse`."""
+    from mattestream.errors import InvalidRequest, MattestreamError
+    from models.errors import ModelError
+    from server.config import ConfigError
+    from server.option_rules import InvalidOption, NotBuilt
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sentence = missing_extra(error)
+        if not sentence:
+            raise
+        raise Failure(sentence) from error
+    except (ConfigError, InvalidOption, InvalidRequest, NotBuilt) as error:
+        raise WrongUse(str(error)) from error
+    except (MattestreamError, ModelError) as error:
+        raise Failure(str(error)) from error

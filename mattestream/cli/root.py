@@ -1,0 +1,60 @@
+"""The commands by name, loaded one at a time: `mattestream --help` imports none of them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+import click
+
+import mattestream
+from mattestream import app_path
+
+
+class Lazy(NamedTuple):
+    """Where a command lives and what `--help` says of it."""
+
+    module: str
+    attribute: str
+    help: str
+    hidden: bool = False
+
+
+COMMANDS = {
+    "remove": Lazy("remove", "remove", "Remove backgrounds from files and folders."),
+    "serve": Lazy("serve", "serve", "Start the gRPC server."),
+    "models": Lazy("models", "models", "List, show, pull, load and unload models."),
+    "doctor": Lazy("doctor", "doctor", "Say what this machine can run, and what adds the rest."),
+    "demo": Lazy("demo", "demo", "Start a server, stream real photos to it, show timings."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of `COMMANDS`."""
+        return [name for name, command in COMMANDS.items() if not command.hidden]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        app_path.activate()
+        entry = COMMANDS[cmd_name]
+        module = importlib.import_module(f"mattestream.cli.{entry.module}")
+        command = getattr(module, entry.attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.module}.{entry.attribute} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(mattestream.__version__, prog_name="mattestream")
+def cli() -> None:
+    """Background removal: one photo in, a cut-out out."""

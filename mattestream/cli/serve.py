@@ -1,0 +1,66 @@
+"""`mattestream serve`: the flags are the rows of `server.config`'s table, one for one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mattestream.cli.failures import Failure, as_sentences
+from server import allocator
+from server.config import Key, keys
+from server.config_sources import load_config
+
+
+def _option(key: Key) -> click.Option:
+    """The flag of one setting; without a default, so that file and environment show through."""
+    return click.Option(
+        [key.flag, key.name],
+        type=click.Choice(key.choices) if key.choices else str,
+        multiple=key.many,
+        metavar=None if key.choices else _metavar(key),
+        help=f"{key.doc} [default: {_default(key)}]",
+    )
+
+
+def _metavar(key: Key) -> str:
+    if key.unit:
+        return key.unit.upper()
+    return {int: "N", float: "X", Path: "PATH"}.get(key.kind, "TEXT")
+
+
+def _default(key: Key) -> str:
+    if key.default in {None, ()}:
+        return "none"
+    return f"{key.default:g}" if isinstance(key.default, float) else str(key.default)
+
+
+@click.command(context_settings={"show_default": False})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="TOML file with settings; MATTESTREAM_* variables win over it, flags over both.",
+)
+def serve(config_path: Path | None, **flags: Any) -> None:
+    """Start the gRPC server.
+
+    Stops on SIGTERM or Ctrl-C: new work is refused, work in flight finishes, exit 0.
+    """
+    # First of all, because it starts the process again: see server/allocator.py.
+    allocator.ensure(os.environ, sys.orig_argv[1:])
+    with as_sentences():
+        config = load_config(config_path, os.environ, flags)
+        from server import app
+
+        try:
+            exit_code = app.serve(config)
+        except app.StartError as error:
+            raise Failure(str(error)) from error
+    raise click.exceptions.Exit(exit_code)
+
+
+serve.params.extend(_option(key) for key in keys())

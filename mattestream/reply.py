@@ -1,0 +1,197 @@
+"""Messages to result objects: what `remove` returns and `remove_stream` yields, in both clients."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mattestream import png
+from mattestream.errors import MattestreamError, ServerError, from_frame_error
+from mattestream.v1 import image_pb2, removal_pb2, report_pb2
+
+_CHANNELS = {
+    image_pb2.PIXEL_FORMAT_GRAY8: 1,
+    image_pb2.PIXEL_FORMAT_RGB8: 3,
+    image_pb2.PIXEL_FORMAT_RGBA8: 4,
+}
+EXTENSIONS = {
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/jpeg": ".jpg",
+    "application/zip": ".zip",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One finished image.
+
+    Attributes:
+        data: the file's bytes; for raw results the pixels, rows tightly packed.
+        media_type: "image/png", "image/webp", "image/jpeg", "application/zip"; "" for raw pixels.
+        width: columns of the result.
+        height: rows of the result.
+        report: what happened: model, timings, subject box, coverage, notes.
+        channels: samples a pixel in `data` for raw results (1, 3 or 4), 0 for files.
+        frame_id: the frame's number in its stream; 0 outside of streams.
+        pts: the frame's presentation time as the caller gave it.
+        dropped_before: frames skipped just before this one (`delivery="latest"` only).
+    """
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+    report: report_pb2.Report
+    channels: int = 0
+    frame_id: int = 0
+    pts: int = 0
+    dropped_before: int = 0
+
+    @property
+    def extension(self) -> str:
+        """The file name's ending that fits, with the dot; ".raw" for pixels."""
+        return EXTENSIONS.get(self.media_type, ".raw")
+
+    def save(self, target: str | os.PathLike[str] | BinaryIO) -> None:
+        """Writes `data` to a path or an open binary file; a path is replaced in one step.
+
+        A crash leaves the old file or the new one, never half of one.
+        """
+        if not isinstance(target, str | os.PathLike):
+            target.write(self.data)
+            return
+        path = Path(target)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(self.data)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def array(self) -> NDArray[np.uint8]:
+        """The pixels, (H, W) for an alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+
+        Raises:
+            MattestreamError: the result is WebP, JPEG or a zip, which need an image library.
+        """
+        if self.channels:
+            shape = (self.height, self.width, self.channels)
+            pixels = np.frombuffer(self.data, np.uint8).reshape(shape)
+            return pixels[:, :, 0] if self.channels == 1 else pixels
+        if self.media_type == "image/png":
+            return png.read_pixels(self.data)
+        raise MattestreamError(
+            f"the result is {self.media_type}, array() reads PNG and raw pixels: "
+            'ask for format="png" or "raw", or open .data with an image library'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFailed:
+    """One frame that could not be worked on; the stream goes on.
+
+    Attributes:
+        frame_id: the frame's number.
+        pts: the frame's presentation time as the caller gave it.
+        error: what `remove` would have raised for it.
+        report: what happened as far as the frame came.
+        dropped_before: frames skipped just before this one.
+    """
+
+    frame_id: int
+    pts: int
+    error: MattestreamError
+    report: report_pb2.Report
+    dropped_before: int = 0
+
+
+def removal(response: removal_pb2.RemoveResponse) -> Removal:
+    """What `Remove` answered."""
+    return _removal(response.result, response.report)
+
+
+def frame_outcome(
+    message: removal_pb2.FrameResult,
+) -> Removal | FrameFailed:
+    """What a stream answered for one frame."""
+    if message.HasField("error"):
+        error = message.error
+        return FrameFailed(
+            frame_id=message.frame_id,
+            pts=message.pts,
+            error=from_frame_error(
+                error.code, error.message, error.retry_after_ms, message.report.request_id
+            ),
+            report=message.report,
+            dropped_before=message.dropped_before,
+        )
+    return _removal(
+        message.result,
+        message.report,
+        frame_id=message.frame_id,
+        pts=message.pts,
+        dropped_before=message.dropped_before,
+    )
+
+
+def _removal(
+    result: image_pb2.Result,
+    report: report_pb2.Report,
+    *,
+    frame_id: int = 0,
+    pts: int = 0,
+    dropped_before: int = 0,
+) -> Removal:
+    kind = result.WhichOneof("data")
+    media_type, channels = "", 0
+    if kind == "encoded":
+        data, media_type = result.encoded.data, result.encoded.media_type
+    elif kind == "raw":
+        data, channels = _pixels(result.raw), _CHANNELS.get(result.raw.layout.format, 0)
+    else:
+        raise ServerError(
+            f"the server answered with {kind or 'no data'}, this client reads files and raw "
+            "pixels: use a client of the server's version",
+            request_id=report.request_id,
+        )
+    return Removal(
+        data=data,
+        media_type=media_type,
+        width=result.width,
+        height=result.height,
+        report=report,
+        channels=channels,
+        frame_id=frame_id,
+        pts=pts,
+        dropped_before=dropped_before,
+    )
+
+
+def _pixels(raw: image_pb2.RawImage) -> bytes:
+    """The pixels of a raw result, unpacked and of the length that its layout says."""
+    layout = raw.layout
+    channels = _CHANNELS.get(layout.format)
+    if channels is None:
+        name = image_pb2.PixelFormat.Name(layout.format)
+        raise ServerError(f"the server answered with {name}, which this client does not know")
+    expected = layout.width * layout.height * channels
+    if raw.compression == image_pb2.COMPRESSION_ZLIB:
+        # The limit keeps a hostile server from filling the client's memory.
+        unpack = zlib.decompressobj()
+        data = unpack.decompress(raw.data, expected + 1)
+    else:
+        data = raw.data
+    if len(data) != expected:
+        raise ServerError(
+            f"the server's pixels are {len(data)} bytes, {layout.width}x{layout.height} with "
+            f"{channels} channels takes {expected}"
+        )
+    return data

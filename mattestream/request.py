@@ -1,0 +1,240 @@
+"""Keyword arguments to messages: the one place where a request is put together.
+
+Called by both clients and by the CLI, whose local mode hands the same messages to `server.options`.
+Only what cannot be written into a message is refused here; ranges and combinations are the server's
+to judge, so that every caller gets the same sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, TypedDict, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mattestream.errors import BadImage, InvalidRequest
+from mattestream.v1 import image_pb2, options_pb2, removal_pb2
+
+OutputName = Literal["cutout", "alpha", "composite"]
+FormatName = Literal["png", "webp", "jpeg", "zip", "raw", "zlib"]
+DeliveryName = Literal["in_order", "latest"]
+
+OUTPUTS: Mapping[str, options_pb2.Output.ValueType] = {
+    "cutout": options_pb2.OUTPUT_CUTOUT,
+    "alpha": options_pb2.OUTPUT_ALPHA,
+    "composite": options_pb2.OUTPUT_COMPOSITE,
+}
+FORMATS: Mapping[str, options_pb2.Format.ValueType] = {
+    "png": options_pb2.FORMAT_PNG,
+    "webp": options_pb2.FORMAT_WEBP,
+    "jpeg": options_pb2.FORMAT_JPEG,
+    "zip": options_pb2.FORMAT_ZIP,
+    "raw": options_pb2.FORMAT_RAW,
+    "zlib": options_pb2.FORMAT_ZLIB,
+}
+DELIVERIES: Mapping[str, removal_pb2.Delivery.ValueType] = {
+    "in_order": removal_pb2.DELIVERY_IN_ORDER,
+    "latest": removal_pb2.DELIVERY_LATEST,
+}
+_CHANNELS = {
+    1: image_pb2.PIXEL_FORMAT_GRAY8,
+    3: image_pb2.PIXEL_FORMAT_RGB8,
+    4: image_pb2.PIXEL_FORMAT_RGBA8,
+}
+_MAX_QUALITY = 2**32 - 1  # what the field can hold; 1..100 is the server's rule
+
+
+class ReadableFile(Protocol):
+    """An open binary file, or anything else with a `read` that gives bytes."""
+
+    def read(self) -> bytes:
+        """All of the rest."""
+
+
+ImageInput = (
+    bytes
+    | bytearray
+    | memoryview
+    | str
+    | os.PathLike[str]
+    | NDArray[np.uint8]
+    | BinaryIO
+    | ReadableFile
+    | image_pb2.Image
+)
+
+
+class RemoveKeywords(TypedDict, total=False):
+    """The options that `remove` and `remove_stream` take as keywords; all have a good default."""
+
+    model: str | None  # default: the server's default model
+    output: OutputName | None  # default: cutout for images, alpha for streams
+    format: FormatName | None  # default: png for images, raw for streams
+    quality: int | None  # 1..100, WebP and JPEG; default 80 and 90
+    background: str | None  # CSS name or hex; default white for a composite
+    keep_metadata: bool  # carry ICC profile and resolution over; default False
+    options: options_pb2.RemoveOptions | None  # a ready message instead of the keywords above
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a stream, with numbers of the caller's own that come back with its result."""
+
+    image: ImageInput
+    frame_id: int | None = None  # 0 or more; None: its place in the stream, from 0
+    pts: int = 0  # presentation time in the caller's unit
+
+
+def build_options(
+    *,
+    model: str | None = None,
+    output: OutputName | None = None,
+    format: FormatName | None = None,  # noqa: A002 - the option's name on the wire
+    quality: int | None = None,
+    background: str | None = None,
+    keep_metadata: bool = False,
+    options: options_pb2.RemoveOptions | None = None,
+) -> options_pb2.RemoveOptions:
+    """The options as a message; unset fields take the server's defaults.
+
+    Args:
+        model: a name as `list_models` gives it.
+        output: "cutout", "alpha" or "composite".
+        format: "png", "webp", "jpeg", "zip", "raw" or "zlib".
+        quality: 1..100 for WebP and JPEG.
+        background: CSS colour name or hex with 3, 4, 6 or 8 digits; for composites.
+        keep_metadata: carry ICC profile and resolution into the result.
+        options: a ready message, for options that have no keyword; excludes all others.
+
+    Raises:
+        InvalidRequest: a name is unknown, or `options` came together with a keyword.
+    """
+    if options is not None:
+        keywords = (model, output, format, quality, background)
+        if keep_metadata or any(value is not None for value in keywords):
+            raise InvalidRequest(
+                "options= came together with other keywords: set those fields in the message, "
+                "or leave options= out"
+            )
+        return options
+    message = options_pb2.RemoveOptions(keep_metadata=keep_metadata)
+    if model is not None:
+        message.model = model
+    if output is not None:
+        message.output = _choose("output", output, OUTPUTS)
+    if format is not None:
+        message.format = _choose("format", format, FORMATS)
+    if quality is not None:
+        # 0 means "default" on the wire; asked for by name it is a mistake.
+        if not isinstance(quality, int) or not 0 < quality <= _MAX_QUALITY:
+            raise InvalidRequest(f"quality is {quality!r}: give a whole number from 1 to 100")
+        message.quality = quality
+    if background is None and output == "composite":
+        background = "white"
+    if background is not None:
+        message.background.color = background
+    return message
+
+
+def build_image(image: ImageInput) -> image_pb2.Image:
+    """The picture as a message.
+
+    Args:
+        image: the bytes of an image file, a path, an open binary file, pixels as a uint8 array of
+            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or a ready message.
+
+    Raises:
+        BadImage: the file cannot be read, or the array has another type or shape.
+    """
+    if isinstance(image, image_pb2.Image):
+        return image
+    if isinstance(image, bytes):
+        return image_pb2.Image(encoded=image)
+    if isinstance(image, bytearray | memoryview):
+        return image_pb2.Image(encoded=bytes(image))
+    if isinstance(image, np.ndarray):
+        return image_pb2.Image(raw=_raw(image))
+    if isinstance(image, str | os.PathLike):
+        try:
+            return image_pb2.Image(encoded=Path(image).read_bytes())
+        except OSError as error:
+            raise BadImage(f"cannot read {os.fspath(image)}: {error.strerror or error}") from error
+    if callable(getattr(image, "read", None)):
+        data = image.read()
+        if isinstance(data, bytes):
+            return image_pb2.Image(encoded=data)
+        raise BadImage(f"the file object gave {type(data).__name__}: open it in binary mode ('rb')")
+    raise BadImage(
+        f"cannot take a {type(image).__name__} for an image: give bytes, a path, an open binary "
+        "file or a uint8 array"
+    )
+
+
+def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.RemoveRequest:
+    """One image and its options as the request of `Remove`."""
+    options = build_options(**keywords)
+    return removal_pb2.RemoveRequest(image=build_image(image), options=options)
+
+
+def build_stream_config(
+    keywords: RemoveKeywords, *, window: int, delivery: DeliveryName
+) -> removal_pb2.RemoveStreamRequest:
+    """The first message of a stream.
+
+    Args:
+        keywords: options of every frame.
+        window: frames in work at once, 1 or more; 0 takes the server's setting.
+        delivery: "in_order" or "latest".
+
+    Raises:
+        InvalidRequest: a name is unknown or `window` is negative.
+    """
+    if window < 0:
+        raise InvalidRequest(f"window is {window}: give 1 or more, or 0 for the server's setting")
+    return removal_pb2.RemoveStreamRequest(
+        config=removal_pb2.StreamConfig(
+            options=build_options(**keywords),
+            delivery=_choose("delivery", delivery, DELIVERIES),
+            window=window,
+        )
+    )
+
+
+def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
+    """One frame as a message of a stream."""
+    return removal_pb2.RemoveStreamRequest(
+        frame=removal_pb2.Frame(frame_id=frame_id, pts=frame.pts, image=build_image(frame.image))
+    )
+
+
+def image_bytes(message: image_pb2.Image) -> int:
+    """Bytes of the picture itself, for a check against the message limit."""
+    return len(message.encoded) if message.HasField("encoded") else len(message.raw.data)
+
+
+def _raw(pixels: NDArray[Any]) -> image_pb2.RawImage:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in _CHANNELS:
+        raise BadImage(
+            f"the array is {pixels.dtype} {pixels.shape}: give uint8 of (H, W), (H, W, 1), "
+            "(H, W, 3) in RGB order or (H, W, 4) in RGBA order"
+        )
+    height, width = pixels.shape[:2]
+    layout = image_pb2.PixelLayout(format=_CHANNELS[channels], width=width, height=height)
+    return image_pb2.RawImage(layout=layout, data=pixels.tobytes())  # C order, whatever the strides
+
+
+_Value = TypeVar("_Value")
+
+
+def _choose(option: str, name: str, known: Mapping[str, _Value]) -> _Value:
+    try:
+        return known[name]
+    except (KeyError, TypeError):
+        raise InvalidRequest(
+            f"{option} is {name!r}, known are {', '.join(known)}: choose one of these"
+        ) from None

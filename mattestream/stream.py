@@ -1,0 +1,80 @@
+"""Which frames of a stream are on their way: the book-keeping that both clients share, without I/O.
+
+A stream answers in order, so a deque is enough: each answer settles the oldest frame sent, after as
+many older ones as the server says it skipped. Frames that failed before they were sent (a missing
+file) wait in the same deque, so that the caller gets them in their place. Not thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mattestream.errors import MattestreamError, ServerError
+from mattestream.reply import FrameFailed, Removal, frame_outcome
+from mattestream.request import Frame, ImageInput
+from mattestream.v1 import removal_pb2, report_pb2
+
+
+class Ledger:
+    """Frames sent and not yet answered, oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[int | FrameFailed] = deque()  # an id: sent; FrameFailed: never sent
+        self._taken = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Frames sent and not yet answered."""
+        return sum(1 for entry in self._waiting if isinstance(entry, int))
+
+    def number(self, image: ImageInput | Frame) -> tuple[Frame, int]:
+        """The next picture of the stream as a frame, and its id."""
+        frame = image if isinstance(image, Frame) else Frame(image)
+        frame_id = self._taken if frame.frame_id is None else frame.frame_id
+        self._taken += 1
+        return frame, frame_id
+
+    def sent(self, frame_id: int) -> None:
+        """Notes a frame that is about to be sent."""
+        self._waiting.append(frame_id)
+
+    def failed_here(self, frame: Frame, frame_id: int, error: MattestreamError) -> None:
+        """Notes a frame that cannot be sent."""
+        self._waiting.append(FrameFailed(frame_id, frame.pts, error, report_pb2.Report()))
+
+    def settle(self, message: removal_pb2.FrameResult) -> list[Removal | FrameFailed]:
+        """What the caller gets on this answer: local failures before it, then the frame's outcome.
+
+        Raises:
+            ServerError: the answer is for another frame than the one whose turn it is.
+        """
+        items: list[Removal | FrameFailed] = []
+        to_skip = message.dropped_before
+        while self._waiting:
+            entry = self._waiting.popleft()
+            if isinstance(entry, FrameFailed):
+                items.append(entry)
+            elif to_skip:
+                to_skip -= 1
+            elif entry == message.frame_id:
+                items.append(frame_outcome(message))
+                return items
+            else:
+                raise ServerError(
+                    f"the server answered frame {message.frame_id}, the next one sent was {entry}"
+                )
+        raise ServerError(f"the server answered frame {message.frame_id}, which was never sent")
+
+    def rest(self) -> list[FrameFailed]:
+        """Local failures after the last answer, when the stream has ended well.
+
+        Raises:
+            ServerError: frames were sent that the server did not answer.
+        """
+        if self.in_flight:
+            raise ServerError(
+                f"the server ended the stream with {self.in_flight} frames unanswered"
+            )
+        left = [entry for entry in self._waiting if isinstance(entry, FrameFailed)]
+        self._waiting.clear()
+        return left
