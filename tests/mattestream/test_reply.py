@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mattestream.errors import MattestreamError, ModelNotFound, Overloaded, ServerError
 from mattestream.reply import FrameFailed, Removal, frame_outcome, removal
@@ -73,9 +74,23 @@ def test_a_file_knows_its_ending(media_type, extension):
     assert removal(file_response(media_type)).extension == extension
 
 
-def test_a_webp_has_no_array_and_says_what_has_one():
-    with pytest.raises(MattestreamError, match='format="png" or "raw"'):
-        removal(file_response("image/webp")).array()
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])
+def test_every_picture_file_opens_as_an_array(kind):
+    pixels = np.full((4, 6, 3), 200, np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    result = Removal(file.getvalue(), f"image/{kind}", 6, 4, report_pb2.Report())
+    np.testing.assert_allclose(result.array().astype(int), pixels, atol=3)
+
+
+def test_a_zip_has_no_array_and_says_what_has_one():
+    with pytest.raises(MattestreamError, match="open .data with zipfile"):
+        removal(file_response("application/zip")).array()
+
+
+def test_a_damaged_file_has_no_array():
+    with pytest.raises(MattestreamError, match="image/png is damaged"):
+        removal(file_response("image/png")).array()
 
 
 def make(data: bytes = b"file") -> Removal:
