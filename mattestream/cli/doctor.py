@@ -19,7 +19,8 @@ import mattestream
 from mattestream.cli.failures import FAILED, as_sentences, missing_extra
 from mattestream.cli.gpus import Found, find_gpus
 from server import allocator
-from server.config import Config, usable_cores
+from server.config import Config
+from server.cores import usable_cores
 from server.config_sources import load_config
 
 if TYPE_CHECKING:

@@ -162,6 +162,6 @@ def _remover(
 
 
 def _cores() -> int:
-    from server.config import usable_cores
+    from server.cores import usable_cores
 
     return usable_cores()

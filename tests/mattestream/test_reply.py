@@ -84,7 +84,7 @@ def test_every_picture_file_opens_as_an_array(kind):
 
 
 def test_a_zip_has_no_array_and_says_what_has_one():
-    with pytest.raises(MattestreamError, match="open .data with zipfile"):
+    with pytest.raises(MattestreamError, match=r"open \.data with zipfile"):
         removal(file_response("application/zip")).array()
 
 
