@@ -1,0 +1,266 @@
+"""The server as one object: builds every part, starts, drains, stops.
+
+`mattestream serve` calls `serve`; tests write `async with App(config) as app` and talk to
+`app.port`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import cv2
+import grpc
+import structlog
+
+from mattestream import __version__
+from models.registry import Registry
+from server import logs
+from server.admission import Admission
+from server.auth import ApiKeys
+from server.codecs.header import Limits
+from server.config import MEBIBYTE, Config, ConfigError
+from server.health import Health
+from server.interceptors import CallInterceptor
+from server.listener import StartError, bind, new_server, warn_if_exposed
+from server.metrics import Metrics, MetricsServer
+from server.model_host import ModelHost
+from server.pipeline import Pipeline
+from server.remover import Remover
+from server.services.models import ModelsService
+from server.services.removal import RemovalService
+from server.shutdown import Gate
+from server.workers import Workers
+
+# Streams are told to end when this share of the drain is over, so that they end with a status and
+# not a cut.
+STREAMS_SHARE = 0.75
+LAST_WORDS_S = 2.0  # for answers that are written but not yet delivered
+
+
+class App:
+    """A server. The constructor only builds; `start` or `async with` acts.
+
+    Args:
+        config: every setting.
+        registry: the models; None: those that `config` names.
+        clock: seconds; a test passes its own.
+
+    Raises:
+        ConfigError: the API keys' file is not usable.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        registry: Registry | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.health = Health()
+        self.gate = Gate()
+        self.workers = Workers(config.worker_threads)
+        self.admission = Admission(
+            config.max_requests,
+            config.max_inflight_mb * MEBIBYTE,
+            threads=config.worker_threads,
+        )
+        self.host = ModelHost(
+            registry
+            or Registry(config.model_dirs, config.cache_dir, frozenset(config.accept_licenses)),
+            self.workers,
+            default=config.model,
+            device=config.device,
+            max_batch=config.max_batch,
+            on_serving=self._model_serves,
+            on_batch=self.metrics.batch_ran,
+            clock=clock,
+        )
+        limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
+        remover = Remover(
+            Pipeline(limits), self.host, self.workers, self.admission, self.metrics, clock=clock
+        )
+        self.removal = RemovalService(
+            remover, self.host, self.admission, self.metrics, config, clock=clock
+        )
+        self.metrics.watch(self.admission)
+        self._interceptor = CallInterceptor(
+            self.gate, ApiKeys.read(config.api_keys_file), self.metrics, clock=clock
+        )
+        self._metrics_server = MetricsServer(
+            self.metrics, config.metrics_host, max(0, config.metrics_port)
+        )
+        self._server: grpc.aio.Server | None = None
+        self._port = 0
+        self._log = structlog.get_logger("server")
+
+    @property
+    def port(self) -> int:
+        """Port of the gRPC server, once started."""
+        return self._port
+
+    @property
+    def metrics_port(self) -> int:
+        """Port of the metrics, once started; -1 when they are off."""
+        return -1 if self.config.metrics_port < 0 else self._metrics_server.port
+
+    async def start(self) -> None:
+        """Listens, loads the models, and is SERVING when this returns.
+
+        Raises:
+            StartError: a port cannot be had, or TLS files not read.
+            ModelError: a model that the config names cannot be loaded.
+        """
+        # OpenCV's own threads would fight with the workers for the same cores.
+        cv2.setNumThreads(1)
+        warn_if_exposed(self.config)
+        self.workers.start()
+        self.host.start()
+        try:
+            await self._listen()
+            for name in dict.fromkeys((self.config.model, *self.config.load)):
+                await self.host.load(name)
+        except BaseException:
+            await self.stop()
+            raise
+        await self.health.set_server(True)
+        self._log.info(
+            "ready",
+            address=f"{self.config.host}:{self.port}",
+            metrics=self._metrics_address(),
+            models=[self.config.model, *self.config.load],
+            threads=self.config.worker_threads,
+            version=__version__,
+        )
+
+    async def drain(self) -> bool:
+        """Refuses new work, lets what is under way finish, stops. True when nothing had to be cut
+        off.
+        """
+        started_at = time.monotonic()
+        self._log.info("draining", calls=self.gate.calls, drain_s=self.config.drain_s)
+        await self.health.shut_down()
+        self.gate.close()
+        is_empty = await self.gate.wait_empty(self.config.drain_s * STREAMS_SHARE)
+        if not is_empty:
+            self.removal.close_streams()
+            is_empty = await self.gate.wait_empty(self.config.drain_s * (1 - STREAMS_SHARE))
+        cut = self.gate.calls
+        await self.stop(grace_s=LAST_WORDS_S if is_empty else 0)
+        self._log.info("stopped", calls_cut=cut, drained_s=round(time.monotonic() - started_at, 2))
+        return is_empty
+
+    async def stop(self, *, grace_s: float = 0) -> None:
+        """Stops at once and frees everything; calls under way are cancelled after `grace_s`
+        seconds.
+        """
+        self.gate.close()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            # The handlers of cancelled calls wait for their threads; nothing may be freed under
+            # them.
+            await self.gate.wait_empty(math.inf)
+            self._server = None
+        await self.host.close()
+        await asyncio.to_thread(self.workers.close)
+        await asyncio.to_thread(self._metrics_server.close)
+
+    async def serve_until_signal(self) -> int:
+        """Starts, serves until SIGTERM or SIGINT, drains; a second signal stops at once.
+
+        Returns:
+            The exit code: 0, or 1 when calls were cut off.
+        """
+        loop = asyncio.get_running_loop()
+        signals: asyncio.Queue[str] = asyncio.Queue()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signals.put_nowait, signal.Signals(number).name)
+        try:
+            starting = asyncio.create_task(self.start())
+            name = asyncio.create_task(signals.get())
+            await asyncio.wait({starting, name}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()  # a signal while models load
+                await asyncio.wait({starting})
+                return 0
+            if (error := starting.exception()) is not None:
+                name.cancel()
+                raise error
+            self._log.info("signal", name=await name)
+            draining = asyncio.create_task(self.drain())
+            again = asyncio.create_task(signals.get())
+            await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+            if again.done():
+                self._log.warning("second signal: stopping at once", calls_cut=self.gate.calls)
+                draining.cancel()
+                await asyncio.wait({draining})
+                await self.stop()
+                return 1
+            again.cancel()
+            return 0 if draining.result() else 1
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def __aenter__(self) -> App:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _listen(self) -> None:
+        """Both ports are open when this returns; health says NOT_SERVING."""
+        if self.config.metrics_port >= 0:
+            try:
+                self._metrics_server.start()
+            except OSError as error:
+                raise StartError(
+                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
+                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
+                ) from error
+        await self.health.set_server(False)
+        server = new_server(
+            self.config, self._interceptor, self.removal, ModelsService(self.host), self.health
+        )
+        self._port = bind(server, self.config)
+        await server.start()
+        self._server = server
+
+    async def _model_serves(self, name: str, is_serving: bool) -> None:
+        self.metrics.model_serves(name, is_serving)
+        await self.health.set_model(name, is_serving)
+        self._log.info("model loaded" if is_serving else "model unloading", model=name)
+
+    def _metrics_address(self) -> str:
+        if self.metrics_port < 0:
+            return "off"
+        return f"http://{self.config.metrics_host}:{self.metrics_port}/metrics"
+
+
+def serve(config: Config) -> int:
+    """Runs a server until a signal, with the process's logs set up. Returns the exit code.
+
+    Raises:
+        ConfigError, StartError, ModelError: the server cannot start; one sentence says why.
+    """
+    logs.configure(config.log_format, config.log_level)
+    return asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> int:
+    return await App(config).serve_until_signal()
+
+
+__all__ = ["App", "ConfigError", "StartError", "serve"]

@@ -1,0 +1,185 @@
+"""Prepared images of one model, gathered into runs of its engine.
+
+One batcher per loaded model; `server.remover` hands it an image and waits. There is no timer:
+whenever a run slot is free, a batch is made of what waits, so a lone image never waits and batches
+grow with the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.deadline import Deadline
+from server.workers import Lane, settled
+
+Tensor = NDArray[np.float32]
+
+
+class BatcherClosed(Exception):
+    """The model was unloaded while the image waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """One image's alpha and what its batch was like."""
+
+    alpha: Tensor  # (h, w) float32 in [0, 1], the network's size
+    batch_size: int
+    batch_wait_ms: float  # until the engine took it
+    infer_ms: float  # of the whole batch
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    tensor: Tensor  # one prepared image: (1, C, h, w) or (1, h, w, C)
+    deadline: Deadline
+    submitted_at: float
+    future: asyncio.Future[Inferred] = field(init=False)
+    is_running: bool = False
+
+    def __post_init__(self) -> None:
+        self.future = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Batcher:
+    """Forms batches and spreads their answers; lives on the event loop.
+
+    Its queue holds admitted images only, so its bound is the config's `max_requests`.
+
+    Args:
+        run: alphas (N, h, w) of N prepared images; called on `lane`, up to `max_concurrent_runs` at
+            once.
+        lane: where `run` runs: the shared workers for a CPU engine, a thread of its own for a GPU.
+        max_batch: most images in one run.
+        max_concurrent_runs: runs at once.
+        on_batch: told the size of every batch, for the metrics.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Tensor], Tensor],
+        lane: Lane,
+        *,
+        max_batch: int,
+        max_concurrent_runs: int,
+        on_batch: Callable[[int], None] = lambda images: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._lane = lane
+        self.max_batch = max_batch
+        self._free_slots = max_concurrent_runs
+        self._on_batch = on_batch
+        self._clock = clock
+        self._waiting: deque[_Item] = deque()
+        self._runs: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Images that no run has taken yet."""
+        return len(self._waiting)
+
+    async def infer(self, tensor: Tensor, deadline: Deadline) -> Inferred:
+        """The alpha of one prepared image.
+
+        Cancelled while it waits, it leaves the queue. Cancelled while it runs, this waits for the
+        run: the caller may then free what the run read.
+
+        Raises:
+            DeadlineExpired: its time was over before a run could take it.
+            EngineFailed: the run failed.
+            BatcherClosed: the model was unloaded.
+        """
+        if self._is_closed:
+            raise BatcherClosed("the model was unloaded while the image waited: send it again")
+        item = _Item(tensor, deadline, self._clock())
+        self._waiting.append(item)
+        self._pump()
+        try:
+            await asyncio.wait({item.future})
+        except asyncio.CancelledError:
+            if item.is_running:
+                await settled(item.future)
+            elif item.future.cancel():
+                self._waiting.remove(item)
+            raise
+        try:
+            return item.future.result()
+        finally:
+            del item  # an error's traceback refers to this frame, see `server.workers`
+
+    async def close(self) -> None:
+        """Fails what waits and returns when no run is left."""
+        self._is_closed = True
+        while self._waiting:
+            self._waiting.popleft().fail(
+                BatcherClosed("the model was unloaded while the image waited: send it again")
+            )
+        await settled(*self._runs)
+
+    def _pump(self) -> None:
+        while self._free_slots and (batch := self._take()):
+            self._free_slots -= 1
+            task = asyncio.create_task(self._run_batch(batch))
+            self._runs.add(task)
+            task.add_done_callback(self._run_ended)
+
+    def _take(self) -> list[_Item]:
+        """Up to `max_batch` images that are still wanted; the others are dropped on the way."""
+        batch: list[_Item] = []
+        while self._waiting and len(batch) < self.max_batch:
+            item = self._waiting.popleft()
+            if item.future.done():
+                continue
+            if item.deadline.is_over:
+                item.fail(item.deadline.expired("waiting for the model"))
+                continue
+            item.is_running = True
+            batch.append(item)
+        return batch
+
+    def _run_ended(self, task: asyncio.Task[None]) -> None:
+        self._runs.discard(task)
+        self._free_slots += 1
+        self._pump()
+
+    async def _run_batch(self, batch: list[_Item]) -> None:
+        """Runs once and resolves every image of the batch, with its alpha or with the error."""
+        try:
+            self._on_batch(len(batch))
+            alphas, started_at, ended_at = await self._lane.run(self._run_timed, batch)
+            for item, alpha in zip(batch, alphas, strict=True):
+                if not item.future.done():
+                    item.future.set_result(
+                        Inferred(
+                            alpha=alpha,
+                            batch_size=len(batch),
+                            batch_wait_ms=(started_at - item.submitted_at) * 1e3,
+                            infer_ms=(ended_at - started_at) * 1e3,
+                        )
+                    )
+        except asyncio.CancelledError:
+            for item in batch:
+                item.future.cancel()
+            raise
+        except Exception as error:  # whatever it was, it is the images' answer; the loop lives on
+            for item in batch:
+                item.fail(error)
+
+    def _run_timed(self, batch: list[_Item]) -> tuple[Tensor, float, float]:
+        started_at = self._clock()
+        tensors = [item.tensor for item in batch]
+        alphas = self._run(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
+        return alphas, started_at, self._clock()

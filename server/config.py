@@ -1,0 +1,296 @@
+"""Every knob of the server in one table: name, unit, range, default and meaning.
+
+The table is `Config` itself: each field carries its rule. `server.config_sources` fills it from a
+TOML file, the environment and flags, the CLI makes its flags from `keys()`, and docs/operations.md
+is rendered from it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from server.cores import usable_cores
+
+__all__ = ["MEBIBYTE", "Config", "ConfigError", "Key", "check", "keys", "usable_cores"]
+
+MEBIBYTE = 1 << 20
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the sentence names the key, where it came from, what was seen, what is
+    allowed.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One row of the table.
+
+    Attributes:
+        name: as in the TOML file: "max_requests".
+        kind: int, float, str or Path.
+        many: True when the value is a tuple of `kind`.
+        optional: True when None (in text: the empty string) is a value.
+        low, high: smallest and largest allowed number.
+        choices: the allowed words, empty when any text will do.
+    """
+
+    name: str
+    kind: type
+    default: object
+    doc: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    optional: bool = False
+
+    @property
+    def env(self) -> str:
+        """The environment variable: "MATTESTREAM_MAX_REQUESTS"."""
+        return f"MATTESTREAM_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """The command line flag: "--max-requests"."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def allowed(self) -> str:
+        """What may be set, in words: "a whole number from 1 to 64"."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.kind is int:
+            return f"a whole number from {self.low:.0f} to {self.high:.0f}"
+        if self.kind is float:
+            return f"a number from {self.low:g} to {self.high:g}"
+        word = "path" if self.kind is Path else "text"
+        return f"a list of {word}s" if self.many else f"a {word}"
+
+
+def _key(default: object, kind: type, doc: str, **rule: object) -> Any:
+    # dataclasses.field is typed by its default; the rule rides along in the metadata.
+    return field(default=default, metadata={"kind": kind, "doc": doc, **rule})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a server runs with. Build it by name in tests, by `load_config` elsewhere.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+
+    host: str = _key(
+        "127.0.0.1", str, "Address the gRPC server listens on; 0.0.0.0 is every interface."
+    )
+    port: int = _key(50051, int, "Port of the gRPC server; 0 takes a free one.", low=0, high=65535)
+    metrics_host: str = _key("127.0.0.1", str, "Address of the Prometheus endpoint.")
+    metrics_port: int = _key(
+        9464,
+        int,
+        "Port of the Prometheus endpoint; 0 takes a free one, -1 switches it off.",
+        low=-1,
+        high=65535,
+    )
+    threads: int = _key(
+        0,
+        int,
+        "Threads that decode, run CPU models and encode; 0 is one per usable core.",
+        unit="threads",
+        low=0,
+        high=1024,
+    )
+    max_requests: int = _key(
+        64,
+        int,
+        "Images admitted at once, waiting and running. Single requests beyond it are refused with "
+        "a hint when to "
+        "come back; stream frames wait, and leave a quarter of it to single requests.",
+        unit="images",
+        low=1,
+        high=100_000,
+    )
+    max_inflight_mb: int = _key(
+        2048,
+        int,
+        "Memory that admitted images may take: encoded bytes plus 16 bytes a pixel each. Beyond it "
+        "as for "
+        "max_requests.",
+        unit="MiB",
+        low=1,
+        high=4_194_304,
+    )
+    max_message_mb: int = _key(
+        64, int, "Largest message taken from a client.", unit="MiB", low=1, high=2047
+    )
+    max_megapixels: float = _key(
+        50.0,
+        float,
+        "Largest image by area, read from its header before any pixel is decoded.",
+        unit="megapixels",
+        low=0.0001,
+        high=1000.0,
+    )
+    max_side_px: int = _key(
+        16384, int, "Largest width or height of an image.", unit="pixels", low=1, high=65535
+    )
+    stream_window: int = _key(
+        4,
+        int,
+        "Frames of one stream that may be in work or waiting to be read by the client at once.",
+        unit="frames",
+        low=1,
+        high=256,
+    )
+    max_streams: int = _key(
+        64, int, "Streams open at once; more are refused.", unit="streams", low=1, high=100_000
+    )
+    max_calls: int = _key(
+        1024,
+        int,
+        "Calls of every method open at once, the last line of defence: beyond it calls are refused "
+        "before "
+        "their message is read, without a hint.",
+        unit="calls",
+        low=1,
+        high=1_000_000,
+    )
+    stream_stall_s: float = _key(
+        300.0,
+        float,
+        "A stream whose client reads no answer for this long is ended.",
+        unit="seconds",
+        low=0.01,
+        high=86_400.0,
+    )
+    default_deadline_s: float = _key(
+        60.0,
+        float,
+        "Time an image may take when the caller set no deadline; for streams, each frame.",
+        unit="seconds",
+        low=0.001,
+        high=86_400.0,
+    )
+    drain_s: float = _key(
+        25.0,
+        float,
+        "Time that work in flight gets to finish after SIGTERM.",
+        unit="seconds",
+        low=0.0,
+        high=3600.0,
+    )
+    model: str = _key("matte-s", str, "Model used when a request names none; loaded at the start.")
+    load: tuple[str, ...] = _key((), str, "Further models to load at the start.", many=True)
+    model_dirs: tuple[Path, ...] = _key(
+        (), Path, "Folders with manifests (*.toml) of your own models.", many=True
+    )
+    accept_licenses: tuple[str, ...] = _key(
+        (), str, "Licences of non-commercial weights that you accept, by name.", many=True
+    )
+    cache_dir: Path | None = _key(  # noqa: RUF009
+        None,
+        Path,
+        "Folder of downloaded weights; default: mattestream under XDG_CACHE_HOME or ~/.cache.",
+        optional=True,
+    )
+    device: str = _key(
+        "auto",
+        str,
+        "Where models run. auto takes the best there is; naming one that is missing is an error.",
+        choices=("auto", "cpu", "cuda"),
+    )
+    max_batch: int = _key(
+        0,
+        int,
+        "Most images in one run of a model; 0 is the engine's own limit (1 on a CPU).",
+        unit="images",
+        low=0,
+        high=1024,
+    )
+    log_format: str = _key(
+        "auto",
+        str,
+        "How log lines look; auto is console on a terminal, else json.",
+        choices=("auto", "json", "console"),
+    )
+    log_level: str = _key(
+        "info",
+        str,
+        "Least severe log line that is written; debug adds a line per stream frame.",
+        choices=("debug", "info", "warning", "error"),
+    )
+    tls_cert: Path | None = _key(  # noqa: RUF009
+        None, Path, "PEM file with the server's certificate chain; switches TLS on.", optional=True
+    )
+    tls_key: Path | None = _key(  # noqa: RUF009
+        None, Path, "PEM file with the certificate's private key.", optional=True
+    )
+    api_keys_file: Path | None = _key(  # noqa: RUF009
+        None,
+        Path,
+        "File with one API key a line; callers send one as `x-api-key` or `authorization: Bearer`. "
+        "Health "
+        "checks need none.",
+        optional=True,
+    )
+
+    def __post_init__(self) -> None:
+        for key in keys():
+            check(key, getattr(self, key.name), key.name)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            seen, missing = ("tls_cert", "tls_key") if self.tls_cert else ("tls_key", "tls_cert")
+            raise ConfigError(f"{seen} is set but {missing} is not: TLS needs both")
+
+    @property
+    def worker_threads(self) -> int:
+        """Threads to start: `threads`, or one per usable core."""
+        return self.threads or usable_cores()
+
+    @property
+    def is_exposed(self) -> bool:
+        """True when machines other than this one can reach the gRPC port."""
+        return not (self.host in {"localhost", "::1", "[::1]"} or self.host.startswith("127."))
+
+
+def keys() -> tuple[Key, ...]:
+    """The table, in the order of the documentation."""
+    return _KEYS
+
+
+def check(key: Key, value: object, source: str) -> None:
+    """Nothing when `value` is one that `key` allows.
+
+    Args:
+        key: the row of the table.
+        value: of the key's kind.
+        source: where it came from, as the message shall name it.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value is None and key.optional:
+        return
+    for one in value if key.many and isinstance(value, tuple) else (value,):
+        if not _is_of_kind(one, key.kind) or (key.choices and one not in key.choices):
+            raise ConfigError(f"{source} is {one!r}: it must be {key.allowed}")
+        if isinstance(one, int | float) and not key.low <= one <= key.high:
+            unit = f" {key.unit}" if key.unit else ""
+            raise ConfigError(f"{source} is {one}: it must be {key.allowed}{unit}")
+
+
+def _is_of_kind(value: object, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+
+
+def _row(item: Field[Any]) -> Key:
+    return Key(name=item.name, default=item.default, **item.metadata)
+
+
+_KEYS = tuple(_row(item) for item in fields(Config))

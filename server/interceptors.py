@@ -1,0 +1,133 @@
+"""What every call of our services passes: an id, the gate, the key check, errors to statuses, one
+log line, metrics.
+
+Installed by `server.app`. Health and reflection pass through untouched: they are asked all day and
+must answer while the server drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+
+from server.auth import ApiKeys
+from server.calls import Call, open_call
+from server.errors import Status, forget_frames, status_of, trailers
+from server.metrics import Metrics
+from server.shutdown import Gate
+
+OUR_SERVICES = "/mattestream.v1."
+ABORT_PATIENCE_S = 2.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each handler of our services; a handler returns, or raises what the table knows."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        api_keys: ApiKeys,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gate = gate
+        self._api_keys = api_keys
+        self._metrics = metrics
+        self._clock = clock
+        self._log = structlog.get_logger("server")
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The method's handler, wrapped when it is ours."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(OUR_SERVICES):
+            return handler
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(method, handler.stream_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, handler.unary_unary),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+        async def behave(request: object, context: Context) -> object:
+            async def work(call: Call) -> object:
+                reply = await inner(request, context)
+                await context.send_initial_metadata(call.headers)
+                return reply
+
+            return await self._serve(method, context, work)
+
+        return behave
+
+    def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+        # The service sends the headers itself, when it has accepted the stream.
+        async def behave(requests: AsyncIterator[object], context: Context) -> object:
+            return await self._serve(method, context, lambda call: inner(requests, context))
+
+        return behave
+
+    async def _serve(
+        self, method: str, context: Context, work: Callable[[Call], Awaitable[object]]
+    ) -> object:
+        started_at = self._clock()
+        metadata = context.invocation_metadata() or ()
+        call = open_call(method, metadata)
+        try:
+            with self._gate.passed():
+                self._api_keys.check(metadata)
+                reply = await work(call)
+        except asyncio.CancelledError:
+            is_late = context.time_remaining() == 0
+            self._ended(call, context, "DEADLINE_EXCEEDED" if is_late else "CANCELLED", started_at)
+            raise
+        except Exception as error:  # the table decides; what it does not know is INTERNAL
+            status = status_of(error, call.request_id)
+            if status.is_internal:
+                self._log.error("internal error", request_id=call.request_id, exc_info=error)
+            forget_frames(error)
+        else:
+            self._ended(call, context, "OK", started_at)
+            return reply
+        self._ended(call, context, status.code.name, started_at, error=status.message)
+        await _abort(context, status, call.request_id)
+        return None  # not reached: abort raises
+
+    def _ended(
+        self, call: Call, context: Context, code: str, started_at: float, **more: object
+    ) -> None:
+        seconds = self._clock() - started_at
+        self._metrics.call_ended(call.method, code, seconds)
+        self._log.info(
+            "call done",
+            method=call.method,
+            code=code,
+            request_id=call.request_id,
+            peer=context.peer(),
+            total_ms=round(seconds * 1e3, 2),
+            **call.fields,
+            **more,
+        )
+
+
+async def _abort(context: Context, status: Status, request_id: str) -> None:
+    # A client that reads nothing blocks even the status behind our last answer; then the call is
+    # dropped.
+    async with asyncio.timeout(ABORT_PATIENCE_S):
+        await context.abort(status.code, status.message, trailers(status, request_id))

@@ -1,0 +1,114 @@
+"""The gRPC server as the network sees it: its services, limits, keepalive, TLS, and who can reach
+it.
+
+Made by `server.app`, which owns its life.
+"""
+
+from __future__ import annotations
+
+import grpc
+import structlog
+from grpc_reflection.v1alpha import reflection
+
+from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2_grpc
+from server import health
+from server.config import MEBIBYTE, Config
+from server.health import Health
+from server.interceptors import CallInterceptor
+from server.services.models import ModelsService
+from server.services.removal import RemovalService
+
+MODELS_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelsService"].full_name
+
+
+class StartError(Exception):
+    """The server cannot start; one sentence says why."""
+
+
+def new_server(
+    config: Config,
+    interceptor: CallInterceptor,
+    removal: RemovalService,
+    models: ModelsService,
+    health_service: Health,
+) -> grpc.aio.Server:
+    """A server with all services and limits, not bound to a port yet."""
+    server = grpc.aio.server(
+        interceptors=[interceptor],
+        maximum_concurrent_rpcs=config.max_calls,
+        options=(
+            ("grpc.max_receive_message_length", config.max_message_mb * MEBIBYTE),
+            ("grpc.max_send_message_length", largest_answer_bytes(config)),
+            # Without it a second server on the same port would silently share its callers.
+            ("grpc.so_reuseport", 0),
+            ("grpc.optimization_target", "throughput"),
+            # Finds callers that vanished without a word, sooner than NATs forget idle connections.
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ),
+    )
+    removal_pb2_grpc.add_BackgroundRemovalServiceServicer_to_server(removal, server)
+    models_pb2_grpc.add_ModelsServiceServicer_to_server(models, server)
+    health_service.register(server)
+    reflection.enable_server_reflection(
+        (health.REMOVAL_SERVICE, MODELS_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME),
+        server,
+    )
+    return server
+
+
+def bind(server: grpc.aio.Server, config: Config) -> int:
+    """The port that `server` now holds; it listens once started.
+
+    Raises:
+        StartError: the address is taken, or TLS files cannot be used.
+    """
+    address = f"{config.host}:{config.port}"
+    try:
+        credentials = _credentials(config)
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        # gRPC gives the same error for a taken port and for a bad certificate.
+        tls = f"; or TLS refuses {config.tls_cert} and {config.tls_key}" if config.tls_cert else ""
+        raise StartError(
+            f"cannot listen on {address}: is another server running there? Choose another --port "
+            f"or --host{tls}"
+        ) from error
+
+
+def warn_if_exposed(config: Config) -> None:
+    """A loud line in the log when other machines can reach a server without TLS or without keys."""
+    missing = [
+        what
+        for what, is_set in (
+            ("TLS (--tls-cert, --tls-key)", config.tls_cert),
+            ("API keys (--api-keys-file)", config.api_keys_file),
+        )
+        if not is_set
+    ]
+    if config.is_exposed and missing:
+        structlog.get_logger("server").warning(
+            "other machines can reach this server",
+            address=config.host,
+            without=missing,
+            advice="set what is missing, or listen on 127.0.0.1",
+        )
+
+
+def largest_answer_bytes(config: Config) -> int:
+    """Bytes of the largest answer: raw RGBA of the largest image, and room for a noisy PNG."""
+    return int(config.max_megapixels * 1e6 * 4 * 1.01) + 4 * MEBIBYTE
+
+
+def _credentials(config: Config) -> grpc.ServerCredentials | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    try:
+        pair = (config.tls_key.read_bytes(), config.tls_cert.read_bytes())
+    except OSError as error:
+        raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair])

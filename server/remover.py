@@ -1,0 +1,154 @@
+"""One image's way through the server: model, permit, open, batch, finish. No wire, but the reply's
+messages.
+
+    job -> admission -> [worker] decode, prepare -> batcher -> [worker] composite, encode -> result
+    and report
+
+Called by `server.services.removal` for single images and for frames alike. Between any two steps
+the deadline and the caller's cancellation are looked at; memory is given back when the last thread
+has let go of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mattestream.v1 import image_pb2, report_pb2
+from models.model import Model
+from server import replies
+from server.admission import BYTES_PER_PIXEL, Admission, Overloaded, Permit
+from server.batcher import Inferred
+from server.codecs.header import Header, check_limits, read_header
+from server.deadline import Deadline
+from server.job import EncodedSource, Options, Source
+from server.metrics import Metrics
+from server.model_host import Hosted, ModelHost
+from server.pipeline import Opened, Pipeline
+from server.workers import Stage, Workers
+
+# Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
+# are looked at off the event loop.
+HEADER_ON_LOOP_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Job:
+    """One image to work on and the messages that its answer is written into.
+
+    Attributes:
+        result, report: parts of the reply; `report` is filled as far as the image comes.
+        doing: where it is now, for the sentence when its time runs out.
+    """
+
+    source: Source
+    options: Options
+    deadline: Deadline
+    arrived_at: float
+    result: image_pb2.Result = field(default_factory=image_pb2.Result)
+    report: report_pb2.Report = field(default_factory=report_pb2.Report)
+    doing: str = "the image was on its way here"
+
+
+class Remover:
+    """Takes jobs through the stages; any number at once."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        host: ModelHost,
+        workers: Workers,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pipeline = pipeline
+        self._host = host
+        self._admission = admission
+        self._metrics = metrics
+        self._clock = clock
+        self._opening = workers.lane(Stage.OPEN)
+        self._finishing = workers.lane(Stage.FINISH)
+
+    async def remove(self, job: Job, *, wait: bool) -> Permit:
+        """Fills the job's result and report; the permit covers the result until it is released.
+
+        Args:
+            job: the image.
+            wait: True to wait for room, False to be refused when there is none.
+
+        Raises:
+            ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
+        """
+        job.deadline.check(job.doing)
+        image_bytes = await self._estimate(job.source)
+        with self._host.use(job.options.model) as hosted:
+            job.report.model.CopyFrom(hosted.used)
+            async with job.deadline.enforced(lambda: job.doing):
+                permit = await self._admit(job, image_bytes, wait=wait)
+                try:
+                    await self._work(job, hosted)
+                    permit.shrink(job.result.ByteSize())
+                except BaseException:
+                    permit.release()
+                    raise
+        return permit
+
+    async def _estimate(self, source: Source) -> int:
+        """Bytes that the image will take at its peak, from its header alone: a few microseconds."""
+        if not isinstance(source, EncodedSource):
+            header = Header("raw", source.width, source.height, 1)
+        elif len(source.data) <= HEADER_ON_LOOP_BYTES:
+            header = read_header(source.data)
+        else:
+            header = await asyncio.to_thread(read_header, source.data)
+        check_limits(header, self._pipeline.limits)
+        return len(source.data) + header.width * header.height * BYTES_PER_PIXEL
+
+    async def _admit(self, job: Job, image_bytes: int, *, wait: bool) -> Permit:
+        if wait:
+            job.doing = "waiting for room on the server"
+            return await self._admission.admit(image_bytes)
+        try:
+            return self._admission.try_admit(image_bytes)
+        except Overloaded as error:
+            self._metrics.refused(error.reason)
+            raise
+
+    async def _work(self, job: Job, hosted: Hosted) -> None:
+        job.doing = "waiting for a worker"
+        opened = await self._opening.run(self._open, job, hosted.model)
+        job.doing = "waiting for the model"
+        inferred = await hosted.batcher.infer(opened.tensor, job.deadline)
+        replies.report_inferred(job.report, inferred)
+        job.doing = "waiting to be finished"
+        await self._finishing.run(self._finish, job, opened, inferred, hosted.model)
+        timings = job.report.timings
+        timings.total_ms = (self._clock() - job.arrived_at) * 1e3
+        self._observe(timings, inferred.batch_size)
+
+    def _open(self, job: Job, model: Model) -> Opened:
+        job.deadline.check(job.doing)
+        queue_ms = (self._clock() - job.arrived_at) * 1e3
+        job.doing = "decoding"
+        opened = self._pipeline.open(job.source, job.options, model)
+        replies.report_opened(job.report, opened, queue_ms)
+        return opened
+
+    def _finish(self, job: Job, opened: Opened, inferred: Inferred, model: Model) -> None:
+        job.deadline.check(job.doing)
+        job.doing = "encoding the result"
+        outcome = self._pipeline.close(
+            opened, inferred.alpha, job.options, model, infer_ms=inferred.infer_ms
+        )
+        replies.report_outcome(job.report, outcome)
+        replies.fill_result(job.result, outcome)
+
+    def _observe(self, timings: report_pb2.Timings, batch_size: int) -> None:
+        for stage in ("queue", "decode", "prepare", "batch_wait", "infer", "finish", "encode"):
+            self._metrics.stage_ended(stage, getattr(timings, f"{stage}_ms"))
+        own_ms = timings.decode_ms + timings.prepare_ms + timings.finish_ms + timings.encode_ms
+        self._admission.note_service((own_ms + timings.infer_ms / batch_size) / 1e3)

@@ -1,0 +1,67 @@
+"""What the pipeline made, as messages: the result and the report.
+
+Called by `server.remover` in a worker thread, because the bytes are copied into the message.
+"""
+
+from __future__ import annotations
+
+from mattestream.v1 import image_pb2, options_pb2, report_pb2
+from server.batcher import Inferred
+from server.job import PixelFormat
+from server.pipeline import Opened, Outcome
+
+_PIXEL_FORMATS = {
+    PixelFormat.RGB8: image_pb2.PIXEL_FORMAT_RGB8,
+    PixelFormat.RGBA8: image_pb2.PIXEL_FORMAT_RGBA8,
+    PixelFormat.GRAY8: image_pb2.PIXEL_FORMAT_GRAY8,
+}
+
+
+def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
+    """Puts the finished bytes into `result`."""
+    encoded = outcome.encoded
+    result.width = encoded.width
+    result.height = encoded.height
+    if encoded.pixel_format is None:
+        result.encoded.media_type = encoded.media_type or ""
+        result.encoded.data = encoded.data
+        return
+    raw = result.raw
+    raw.layout.format = _PIXEL_FORMATS[encoded.pixel_format]
+    raw.layout.width = encoded.width
+    raw.layout.height = encoded.height
+    raw.data = encoded.data
+    if encoded.is_zlib:
+        raw.compression = image_pb2.COMPRESSION_ZLIB
+
+
+def report_opened(report: report_pb2.Report, opened: Opened, queue_ms: float) -> None:
+    """What is known once the image is decoded."""
+    report.source_height, report.source_width = opened.decoded.rgb.shape[:2]
+    report.source_format = opened.decoded.format
+    report.notes.extend(opened.decoded.notes)
+    report.timings.queue_ms = queue_ms
+    report.timings.decode_ms = opened.decode_ms
+    report.timings.prepare_ms = opened.prepare_ms
+
+
+def report_inferred(report: report_pb2.Report, inferred: Inferred) -> None:
+    """What is known once the model ran."""
+    report.batch_size = inferred.batch_size
+    report.timings.batch_wait_ms = inferred.batch_wait_ms
+    report.timings.infer_ms = inferred.infer_ms
+
+
+def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
+    """What is known at the end."""
+    statistics = outcome.statistics
+    if statistics.box is None:
+        report.no_subject = True
+    else:
+        left, top, right, bottom = statistics.box
+        report.subject_box.CopyFrom(options_pb2.Box(left=left, top=top, right=right, bottom=bottom))
+    report.coverage = statistics.coverage
+    report.uncertainty = statistics.uncertainty
+    report.refine = options_pb2.REFINE_OFF
+    report.timings.finish_ms = outcome.finish_ms
+    report.timings.encode_ms = outcome.encode_ms

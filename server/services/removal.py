@@ -1,0 +1,251 @@
+"""BackgroundRemovalService: messages to jobs, answers to messages, for single images and for
+streams.
+
+Errors are only raised here; `server.interceptors` ends the call with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import structlog
+
+from mattestream import __version__
+from mattestream.v1 import removal_pb2, removal_pb2_grpc
+from server.admission import Admission, Overloaded
+from server.calls import current_call
+from server.config import Config
+from server.deadline import Deadline
+from server.errors import forget_frames, status_of
+from server.job import EncodedSource, Options, Source
+from server.metrics import Metrics
+from server.model_host import ModelHost
+from server.option_rules import NotBuilt
+from server.options import read_options, read_source
+from server.remover import Job, Remover
+from server.stream import Answer, FrameStream, StreamBroken
+from server.stream_options import read_stream_config
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
+    """Images and streams of frames.
+
+    Attributes:
+        streams: those that are open, past their config.
+    """
+
+    def __init__(
+        self,
+        remover: Remover,
+        host: ModelHost,
+        admission: Admission,
+        metrics: Metrics,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.streams: set[FrameStream] = set()
+        self._remover = remover
+        self._host = host
+        self._admission = admission
+        self._metrics = metrics
+        self._config = config
+        self._clock = clock
+        self._open_streams = 0
+        self._log = structlog.get_logger("server")
+
+    async def Remove(  # noqa: N802
+        self, request: removal_pb2.RemoveRequest, context: Context
+    ) -> removal_pb2.RemoveResponse:
+        """One image in, one result out."""
+        call = current_call()
+        response = removal_pb2.RemoveResponse()
+        response.report.request_id = call.request_id
+        options = read_options(request.options, stream=False)
+        job = self._job(
+            read_source(request.image),
+            options,
+            context.time_remaining(),
+            response.result,
+            response.report,
+        )
+        call.fields |= _described(job.source, options)
+        permit = await self._remover.remove(job, wait=False)
+        # The answer takes memory until the client has it.
+        context.add_done_callback(lambda ctx: permit.release())  # type: ignore[arg-type]
+        call.fields |= _summary(response.report, response.result.ByteSize())
+        return response
+
+    # A coroutine that writes, not a generator: cancelled, it cleans up at once.
+    async def RemoveStream(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[removal_pb2.RemoveStreamRequest], context: Context
+    ) -> None:
+        """Frames in, results out, in order."""
+        if self._open_streams >= self._config.max_streams:
+            self._metrics.refused("streams")
+            raise Overloaded(
+                f"the server has {self._open_streams} streams open, it takes up to "
+                f"{self._config.max_streams}",
+                self._admission.retry_after_ms(),
+                "streams",
+            )
+        self._open_streams += 1
+        self._metrics.streams.inc()
+        try:
+            await self._stream(context)
+        finally:
+            self._open_streams -= 1
+            self._metrics.streams.dec()
+
+    async def Segment(  # noqa: N802
+        self, request: removal_pb2.SegmentRequest, context: Context
+    ) -> removal_pb2.SegmentResponse:
+        """Not built yet."""
+        raise NotBuilt(
+            f"Segment is not built yet in this server ({__version__}): use Remove, which takes all "
+            "subjects as one"
+        )
+
+    def close_streams(self) -> None:
+        """Every stream answers what it has read and ends; called when the drain's time runs out."""
+        for stream in self.streams:
+            stream.close_soon()
+
+    async def _stream(self, context: Context) -> None:
+        call = current_call()
+        config = await self._read_config(context)
+        plan = read_stream_config(config, max_window=self._config.stream_window)
+        with self._host.use(plan.options.model) as hosted:
+            # Asked once here so that a wrong name ends the stream; each frame asks again, so that
+            # the stream does not keep a model loaded that it is not using.
+            used = hosted.used
+        stream = FrameStream(
+            read=lambda: _read(context),
+            write=context.write,
+            work=lambda frame: self._frame(frame, plan.options),
+            window=plan.window,
+            stall_s=self._config.stream_stall_s,
+        )
+        call.fields |= {"model": used.name, "window": plan.window}
+        self.streams.add(stream)
+        try:
+            await context.send_initial_metadata(call.headers)
+            started = removal_pb2.StreamStarted(
+                stream_id=call.request_id, window=plan.window, model=used
+            )
+            await context.write(removal_pb2.RemoveStreamResponse(started=started))
+            await stream.run()
+        finally:
+            self.streams.discard(stream)
+            call.fields |= {
+                "frames": stream.frames_answered,
+                "most_in_window": stream.most_in_window,
+            }
+
+    async def _read_config(self, context: Context) -> removal_pb2.StreamConfig:
+        try:
+            async with asyncio.timeout(self._config.stream_stall_s):
+                first = await _read(context)
+        except TimeoutError:
+            raise StreamBroken(
+                f"no config came for {self._config.stream_stall_s:g} s: a stream's first message "
+                "must be its config"
+            ) from None
+        kind = (
+            "end of the stream" if first is None else first.WhichOneof("message") or "empty message"
+        )
+        if first is None or kind != "config":
+            raise StreamBroken(
+                f"the first message is a {kind}: a stream's first message must be its config"
+                if kind == "frame"
+                else f"the {kind} came first: a stream's first message must be its config"
+            )
+        return first.config
+
+    async def _frame(self, frame: removal_pb2.Frame, options: Options) -> Answer:
+        """The frame's answer; an error is one, too."""
+        call = current_call()
+        response = removal_pb2.RemoveStreamResponse()
+        out = response.frame
+        out.frame_id, out.pts = frame.frame_id, frame.pts
+        out.report.request_id = call.request_id
+        answer = Answer(response)
+        code = "OK"
+        try:
+            job = self._job(read_source(frame.image), options, None, out.result, out.report)
+            answer.permit = await self._remover.remove(job, wait=True)
+        except Exception as error:  # one frame's error is one frame's answer
+            status = status_of(error, call.request_id)
+            code = status.code.name
+            if status.is_internal:
+                self._log.error(
+                    "internal error",
+                    request_id=call.request_id,
+                    frame_id=frame.frame_id,
+                    exc_info=error,
+                )
+            forget_frames(error)
+            out.error.code = status.number
+            out.error.message = status.message
+            out.error.retry_after_ms = status.retry_after_ms
+        self._metrics.frame_ended(code)
+        self._log.debug(
+            "frame done",
+            request_id=call.request_id,
+            frame_id=frame.frame_id,
+            code=code,
+            total_ms=round(out.report.timings.total_ms, 2),
+        )
+        return answer
+
+    def _job(
+        self,
+        source: Source,
+        options: Options,
+        remaining_s: float | None,
+        result: Any,
+        report: Any,
+    ) -> Job:
+        # gRPC gives a huge number where the caller set no deadline.
+        allowed_s = self._config.default_deadline_s
+        if remaining_s is not None and remaining_s < 1e8:
+            allowed_s = remaining_s
+        deadline = Deadline.after(allowed_s, self._clock)
+        return Job(source, options, deadline, self._clock(), result, report)
+
+
+async def _read(context: Context) -> removal_pb2.RemoveStreamRequest | None:
+    message = await context.read()
+    return None if message is grpc.aio.EOF else message
+
+
+def _described(source: Source, options: Options) -> dict[str, object]:
+    kind = "encoded" if isinstance(source, EncodedSource) else source.format
+    return {
+        "image_bytes": len(source.data),
+        "source": str(kind),
+        "output": str(options.output),
+        "format": str(options.format),
+    }
+
+
+def _summary(report: Any, answer_bytes: int) -> dict[str, object]:
+    timings = report.timings
+    return {
+        "model": report.model.name,
+        "source": report.source_format,
+        "width": report.source_width,
+        "height": report.source_height,
+        "answer_bytes": answer_bytes,
+        "batch_size": report.batch_size,
+        "queue_ms": round(timings.queue_ms, 2),
+        "decode_ms": round(timings.decode_ms, 2),
+        "infer_ms": round(timings.infer_ms, 2),
+        "encode_ms": round(timings.encode_ms, 2),
+    }

@@ -1,0 +1,189 @@
+"""Frames in, answers out, in order: a reader and a writer with a bounded window between them.
+
+`server.services.removal` makes one per RemoveStream call. Reader and writer are separate tasks
+because a serial read-work-write loop deadlocks once the client's frames and our answers both fill
+their flow-control windows. A frame holds its place in the window from before it is read until its
+answer is written, so a client that does not read stops us from reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mattestream.v1 import removal_pb2
+from server.admission import Permit
+from server.shutdown import ShuttingDown
+from server.workers import settled
+
+
+class StreamBroken(Exception):
+    """The client broke the stream's form: no config, two configs, an empty message."""
+
+
+class StreamStalled(Exception):
+    """The client reads none of its answers."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A frame's finished reply, and the memory it still takes until it is written."""
+
+    response: removal_pb2.RemoveStreamResponse
+    permit: Permit | None = None
+
+    def release(self) -> None:
+        """The reply is out, or will never be."""
+        if self.permit is not None:
+            self.permit.release()
+
+
+@dataclass(slots=True)
+class _End:
+    """What stands behind the last frame; with the error that ends the stream, if one does."""
+
+    error: Exception | None = None
+
+
+Request = removal_pb2.RemoveStreamRequest
+
+
+class FrameStream:
+    """One stream after its config.
+
+    Args:
+        read: the next message, None when the client is done.
+        write: sends one reply; returns when it has left.
+        work: a frame's answer. It never fails but by cancellation: a frame's error is its answer.
+        window: frames read and not yet answered, at most.
+        stall_s: how long one reply may wait for the client to read.
+    """
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Awaitable[Request | None]],
+        write: Callable[[removal_pb2.RemoveStreamResponse], Awaitable[None]],
+        work: Callable[[removal_pb2.Frame], Awaitable[Answer]],
+        window: int,
+        stall_s: float,
+    ) -> None:
+        self.window = window
+        self.frames_read = 0
+        self.frames_answered = 0
+        self.most_in_window = 0
+        self._read = read
+        self._write = write
+        self._work = work
+        self._stall_s = stall_s
+        self._places = asyncio.Semaphore(window)
+        self._line: asyncio.Queue[asyncio.Task[Answer] | _End] = (
+            asyncio.Queue()
+        )  # at most window + 1
+        self._frames: set[asyncio.Task[Answer]] = set()  # whose answers are not written yet
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._reader: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    async def run(self) -> None:
+        """Returns when the client is done and has all its answers. Whatever ends it, all it held is
+        free then.
+
+        Raises:
+            StreamBroken, StreamStalled, ShuttingDown: after the answers of the frames before.
+        """
+        self._reader = self._spawn(self._read_frames())
+        if self._is_closing:
+            self._reader.cancel()
+        try:
+            await self._write_answers()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await settled(*self._tasks)
+            self._drop_unwritten()
+
+    def close_soon(self) -> None:
+        """Reads no more: the frames read so far are answered, then the stream ends with
+        ShuttingDown.
+        """
+        self._is_closing = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _read_frames(self) -> None:
+        try:
+            while True:
+                await self._places.acquire()
+                request = await self._read()
+                if request is None:
+                    self._line.put_nowait(_End())
+                    return
+                kind = request.WhichOneof("message")
+                if kind != "frame":
+                    self._line.put_nowait(_End(_broken(kind)))
+                    return
+                self.frames_read += 1
+                held = self.frames_read - self.frames_answered
+                self.most_in_window = max(self.most_in_window, held)
+                frame = self._spawn(self._work(request.frame))
+                self._frames.add(frame)
+                self._line.put_nowait(frame)
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                raise
+            self._line.put_nowait(
+                _End(
+                    ShuttingDown("the server is shutting down: open the stream anew on another one")
+                )
+            )
+        except Exception as error:  # handed to the writer, which ends the call with it
+            self._line.put_nowait(_End(error))
+
+    async def _write_answers(self) -> None:
+        while True:
+            entry = await self._line.get()
+            if isinstance(entry, _End):
+                if entry.error is not None:
+                    raise entry.error
+                return
+            # Not `await entry`: a cancellation would stop here until this one frame's thread came
+            # back, and the frames behind it would be worked on for nobody.
+            await asyncio.wait({entry})
+            answer = entry.result()
+            try:
+                async with asyncio.timeout(self._stall_s):
+                    await self._write(answer.response)
+            except TimeoutError:
+                raise StreamStalled(
+                    f"no answer was read for {self._stall_s:g} s: read the stream's answers while "
+                    "sending frames"
+                ) from None
+            answer.release()
+            self._frames.discard(entry)
+            self.frames_answered += 1
+            self._places.release()
+
+    def _spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _drop_unwritten(self) -> None:
+        for frame in self._frames:
+            if not frame.cancelled() and not frame.exception():
+                frame.result().release()
+
+
+def _broken(kind: str | None) -> StreamBroken:
+    if kind == "config":
+        return StreamBroken(
+            "a second config came: a stream has one, open another stream for other options"
+        )
+    return StreamBroken(
+        "a message of the stream is empty: after the config every message must hold a frame"
+    )

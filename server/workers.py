@@ -1,0 +1,145 @@
+"""The threads that touch pixels: as many as there are cores, and what is nearly done goes first.
+
+`server.remover` opens and finishes images on them and the batchers of CPU models run on them, so
+that nothing oversubscribes the cores. Going by stage keeps the images in memory few: with 64
+requests admitted and 2 threads, about 4 are decoded at a time, where first come first served would
+decode all 64 before it finished one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import count
+from queue import PriorityQueue
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Stage(IntEnum):
+    """What a job is for; the smaller goes first."""
+
+    FINISH = 0
+    RUN = 1
+    OPEN = 2
+    STOP = 3  # after everything that was submitted
+
+
+@dataclass(slots=True)
+class _Job:
+    future: Future[Any]
+    call: Callable[[], Any]
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self.call()
+        except BaseException as error:  # the caller's to judge, not this thread's
+            self.future.set_exception(error)
+            # The error's traceback refers to this frame and the frame to the error: without this
+            # the image would live until the next garbage collection.
+            del self
+        else:
+            self.future.set_result(result)
+
+
+class Workers:
+    """A fixed number of threads over one queue.
+
+    The queue holds at most one job per admitted image, so its bound is the config's `max_requests`.
+    """
+
+    def __init__(self, threads: int, *, name: str = "worker") -> None:
+        self.threads = threads
+        self._queue: PriorityQueue[tuple[Stage, int, _Job | None]] = PriorityQueue()
+        self._order = count()
+        self._running = [
+            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
+            for index in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Starts the threads; once."""
+        for thread in self._running:
+            thread.start()
+
+    def close(self) -> None:
+        """Ends the threads when all that was submitted is done; blocks until then."""
+        for _ in self._running:
+            self._queue.put((Stage.STOP, next(self._order), None))
+        for thread in self._running:
+            if thread.is_alive():
+                thread.join()
+
+    def lane(self, stage: Stage) -> Lane:
+        """These threads, for jobs of one stage."""
+        return Lane(self, stage)
+
+    def submit(
+        self, stage: Stage, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """The future of `function(*args)`, run when its turn comes."""
+        future: Future[T] = Future()
+        job = _Job(future, lambda: function(*args, **kwargs))
+        self._queue.put((stage, next(self._order), job))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            _, _, job = self._queue.get()
+            if job is None:
+                return
+            job.run()
+            # Else an idle thread would keep the last image alive.
+            del job
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A place to run functions off the event loop: workers and the stage to run them at."""
+
+    workers: Workers
+    stage: Stage
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function(*args)` returns or raises.
+
+        Cancelled before a thread took the job, it never runs. Cancelled later, this waits for the
+        thread to come
+        back before it lets the cancellation out: whoever waits here may free what the thread works
+        on.
+        """
+        job = self.workers.submit(self.stage, function, *args, **kwargs)
+        waiter = asyncio.wrap_future(job)
+        try:
+            await asyncio.wait({waiter})
+        except asyncio.CancelledError:
+            if not job.cancel():
+                await settled(waiter)
+            raise
+        try:
+            return waiter.result()
+        finally:
+            # As in `_Job.run`: an error's traceback refers to this frame.
+            del job, waiter
+
+
+async def settled(*futures: asyncio.Future[Any]) -> None:
+    """Returns when all are done, however often the waiting task is cancelled."""
+    pending = set(futures)
+    while pending:
+        try:
+            _, pending = await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            # The caller is on its way out already and re-raises its own cancellation.
+            pending = {future for future in pending if not future.done()}
+    for future in futures:
+        if not future.cancelled():
+            future.exception()  # looked at, so that asyncio does not log it as lost

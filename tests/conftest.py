@@ -1,0 +1,37 @@
+"""Fixtures of every tree: tiny models, and servers that really listen, on ports of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.tiny_onnx import write_tiny_model
+from tests.server.serving import Serve, Served, serving
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models: "tiny" (the tests' default), "other", "batched" (up to 4 a run)."""
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder, "tiny")
+    write_tiny_model(folder, "other", layout="NHWC")
+    write_tiny_model(folder, "batched", max_batch=4)
+    return folder
+
+
+@pytest.fixture
+def serve(model_dir: Path) -> Serve:
+    """`async with serve(max_requests=2) as served`: a server with these settings and a channel to
+    it.
+    """
+    return partial(serving, model_dir)
+
+
+@pytest.fixture
+async def served(serve: Serve) -> AsyncIterator[Served]:
+    """A server with the tests' defaults."""
+    async with serve() as running:
+        yield running

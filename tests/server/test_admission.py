@@ -1,0 +1,241 @@
+"""Permits: the bounds, the refusals and their hints, the waiting of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from mattestream.v1 import removal_pb2_grpc
+from server.admission import BYTES_PER_PIXEL, Admission, NeverFits, Overloaded, Permit
+from tests.server.fakes import eventually, picture, request
+from tests.server.serving import Serve
+
+
+def admission(images: int = 4, size: int = 1000) -> Admission:
+    return Admission(images, size, jitter=lambda: 0.0)
+
+
+def test_permits_count_images_and_bytes_and_give_both_back() -> None:
+    room = admission()
+    with room.try_admit(300), room.try_admit(200):
+        assert (room.images, room.bytes) == (2, 500)
+    assert (room.images, room.bytes) == (0, 0)
+
+
+def test_releasing_twice_gives_back_once() -> None:
+    room = admission()
+    other = room.try_admit(100)
+    permit = room.try_admit(300)
+    permit.release()
+    permit.release()
+    assert (room.images, room.bytes) == (1, 100)
+    other.release()
+
+
+def test_a_finished_image_frees_its_slot_and_keeps_only_its_answers_bytes() -> None:
+    room = admission(images=1)
+    permit = room.try_admit(800)
+    permit.shrink(50)
+    assert (room.images, room.bytes) == (0, 50)
+    with room.try_admit(900):
+        pass
+    permit.release()
+    assert room.bytes == 0
+
+
+def test_an_image_too_many_is_refused_with_both_numbers() -> None:
+    room = admission(images=2)
+    permits = [room.try_admit(1), room.try_admit(1)]
+    with pytest.raises(Overloaded, match="2 images are in work or waiting, it takes up to 2") as no:
+        room.try_admit(1)
+    assert no.value.reason == "requests"
+    for permit in permits:
+        permit.release()
+
+
+def test_bytes_too_many_are_refused() -> None:
+    room = admission(size=1000)
+    with room.try_admit(800), pytest.raises(Overloaded, match="memory for images is full") as no:
+        room.try_admit(300)
+    assert no.value.reason == "bytes"
+
+
+def test_an_image_larger_than_all_the_room_is_told_that_waiting_is_no_use() -> None:
+    room = Admission(4, 10 << 20)
+    with pytest.raises(NeverFits, match=r"about 20\.0 MiB .* has 10\.0 MiB .*--max-inflight-mb 20"):
+        room.try_admit(20 << 20)
+
+
+async def test_a_stream_is_told_so_too_instead_of_waiting_for_ever() -> None:
+    with pytest.raises(NeverFits):
+        await admission(size=1000).admit(1001)
+
+
+async def test_waiting_frames_come_in_by_turn() -> None:
+    room = admission(images=1)
+    order: list[int] = []
+
+    async def frame(number: int) -> None:
+        with await room.admit(10):
+            order.append(number)
+
+    with room.try_admit(10):
+        frames = [asyncio.create_task(frame(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        assert room.waiting == 3
+    await asyncio.gather(*frames)
+    assert order == [0, 1, 2]
+    assert (room.images, room.bytes, room.waiting) == (0, 0, 0)
+
+
+async def test_a_small_frame_does_not_overtake_a_large_one() -> None:
+    room = admission(images=8, size=1000)
+    first = room.try_admit(700)
+    large = asyncio.create_task(room.admit(600))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(room.admit(10))
+    await asyncio.sleep(0)
+    assert room.waiting == 2
+    first.release()
+    for task in (large, small):
+        (await task).release()
+
+
+async def test_streams_leave_a_quarter_of_the_room_to_single_requests() -> None:
+    room = admission(images=4)
+    frames = [await room.admit(1) for _ in range(3)]
+    fourth = asyncio.create_task(room.admit(1))
+    await asyncio.sleep(0)
+    assert room.waiting == 1
+    room.try_admit(1).release()
+    frames.pop().release()
+    frames.append(await fourth)
+    for permit in frames:
+        permit.release()
+    assert room.images == 0
+
+
+async def test_a_frame_larger_than_the_streams_share_goes_alone() -> None:
+    room = admission(size=1000)
+    small = await room.admit(10)
+    large = asyncio.create_task(room.admit(900))
+    await asyncio.sleep(0)
+    assert room.waiting == 1
+    small.release()
+    (await large).release()
+
+
+async def test_a_frame_cancelled_while_it_waits_lets_the_next_one_in() -> None:
+    room = admission(images=1)
+    inside = room.try_admit(1)
+    first, second = asyncio.create_task(room.admit(1)), asyncio.create_task(room.admit(1))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    inside.release()
+    (await second).release()
+    assert (room.images, room.bytes, room.waiting) == (0, 0, 0)
+
+
+async def test_a_frame_cancelled_in_the_moment_of_its_turn_keeps_nothing() -> None:
+    room = admission(images=1)
+    inside = room.try_admit(1)
+    waiting = asyncio.create_task(room.admit(1))
+    await asyncio.sleep(0)
+    inside.release()  # its turn has come, the task has not run yet
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert (room.images, room.bytes) == (0, 0)
+
+
+def test_the_hint_grows_with_the_queue_and_with_the_service_time() -> None:
+    room = Admission(100, 10_000, threads=2, jitter=lambda: 0.0)
+    for _ in range(200):
+        room.note_service(1.0)
+    permits = [room.try_admit(1) for _ in range(8)]
+    # 8 images of a second each on 2 threads are 4 seconds; half of them are out after 2.
+    assert room.retry_after_ms() == pytest.approx(2000, rel=0.01)
+    for permit in permits[4:]:
+        permit.release()
+    assert room.retry_after_ms() == pytest.approx(1000, rel=0.01)
+    for _ in range(200):
+        room.note_service(0.0001)
+    assert room.retry_after_ms() == 20
+
+
+def test_hints_are_spread_by_up_to_a_quarter() -> None:
+    room = Admission(100, 1000, jitter=lambda: 1.0)
+    permits: list[Permit] = [room.try_admit(1) for _ in range(40)]
+    assert room.retry_after_ms() == 1250
+    assert len(permits) == 40
+
+
+async def test_a_request_over_the_limit_is_refused_at_once_with_the_hint_in_both_forms(
+    serve: Serve,
+) -> None:
+    async with serve(max_requests=2) as served:
+        engine = served.registry.engines["tiny"]
+        engine.open.clear()
+        inside = [served.removal.Remove(request()) for _ in range(2)]
+        await eventually(lambda: served.app.admission.images == 2, "two are in")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.removal.Remove(request())
+        error = caught.value
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert error.details() == (
+            "the server is full: 2 images are in work or waiting, it takes up to 2"
+        )
+        trailers = dict(error.trailing_metadata())
+        pushback_ms = int(trailers["grpc-retry-pushback-ms"])
+        rich = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+        retry = error_details_pb2.RetryInfo()
+        assert rich.details[0].Unpack(retry)
+        assert retry.retry_delay.ToMilliseconds() == pushback_ms >= 20
+        assert rich.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert 'mattestream_refused_total{reason="requests"} 1.0' in served.app.metrics.text()
+        engine.open.set()
+        for call in inside:
+            await call
+        await served.removal.Remove(request())
+
+
+async def test_a_request_larger_than_the_whole_budget_is_an_invalid_argument(serve: Serve) -> None:
+    side = 400  # 400 * 400 * 16 bytes are 2.4 MiB
+    assert side * side * BYTES_PER_PIXEL > 1 << 20
+    async with serve(max_inflight_mb=1) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.removal.Remove(request(picture(side, side)))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "start with --max-inflight-mb 3" in str(caught.value.details())
+        await served.removal.Remove(request(picture(50, 50)))
+
+
+async def test_grpcs_own_retry_policy_follows_the_hint(serve: Serve) -> None:
+    policy = {
+        "maxAttempts": 5,
+        "initialBackoff": "100s",  # the hint, not this, must decide
+        "maxBackoff": "100s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    service_config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    async with serve(max_requests=1) as served:
+        engine = served.registry.engines["tiny"]
+        engine.open.clear()
+        inside = served.removal.Remove(request())
+        await eventually(lambda: engine.running == 1, "one is in")
+        options = (("grpc.service_config", service_config), ("grpc.enable_retries", 1))
+        address = f"127.0.0.1:{served.app.port}"
+        async with grpc.aio.insecure_channel(address, options) as channel:
+            stub = removal_pb2_grpc.BackgroundRemovalServiceStub(channel)
+            patient = stub.Remove(request(), timeout=15)
+            await eventually(
+                lambda: 'refused_total{reason="requests"}' in served.app.metrics.text(), "refused"
+            )
+            engine.open.set()
+            await inside
+            assert (await patient).result.width == 96

@@ -1,0 +1,321 @@
+"""Streams over the wire: order, the window, errors of single frames, clients that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from mattestream.v1 import models_pb2, options_pb2, removal_pb2
+from tests.server.fakes import config_message, eventually, frame_message, noise, picture, request
+from tests.server.serving import Serve, Served
+
+
+async def open_stream(served: Served, **config: object):
+    """A stream past its config, and the server's StreamStarted."""
+    stream = served.removal.RemoveStream()
+    await stream.write(config_message(**config))
+    first = await stream.read()
+    assert first.WhichOneof("message") == "started"
+    return stream, first.started
+
+
+async def read_all(stream) -> list[removal_pb2.FrameResult]:
+    """The frames that are left."""
+    frames = []
+    with contextlib.suppress(grpc.aio.AioRpcError):  # tests that expect an error ask for it
+        while (message := await stream.read()) is not grpc.aio.EOF:
+            frames.append(message.frame)
+    return frames
+
+
+async def write_all(stream, messages: Iterable[removal_pb2.RemoveStreamRequest]) -> None:
+    """Writes as far as the server reads, then half-closes."""
+    for message in messages:
+        await stream.write(message)
+    await stream.done_writing()
+
+
+async def ending(stream) -> tuple[grpc.StatusCode, str]:
+    """How the stream ended."""
+    return await stream.code(), await stream.details()
+
+
+async def test_the_config_is_answered_with_what_the_stream_will_use(served: Served) -> None:
+    stream, started = await open_stream(served, window=2)
+    assert started.window == 2
+    assert started.model.name == "tiny"
+    assert started.stream_id == dict(await stream.initial_metadata())["x-request-id"]
+    await stream.done_writing()
+    assert await read_all(stream) == []
+    assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_window_larger_than_the_servers_is_cut_to_it(serve: Serve) -> None:
+    async with serve(stream_window=3) as served:
+        stream, started = await open_stream(served, window=100)
+        assert started.window == 3
+        stream.cancel()
+
+
+async def test_frames_are_answered_in_order_with_their_id_and_pts(served: Served) -> None:
+    stream, _ = await open_stream(served)
+    # Sizes are mixed so that later frames are ready before earlier ones.
+    for frame_id, width in enumerate([900, 16, 600, 16, 16, 700, 16, 16]):
+        await stream.write(frame_message(frame_id, picture(width, width)))
+    await stream.done_writing()
+    frames = await read_all(stream)
+    assert [frame.frame_id for frame in frames] == list(range(8))
+    assert [frame.pts for frame in frames] == [n * 10 for n in range(8)]
+    assert [frame.result.width for frame in frames] == [900, 16, 600, 16, 16, 700, 16, 16]
+    assert {frame.dropped_before for frame in frames} == {0}
+
+
+async def test_a_streams_default_is_the_raw_alpha(served: Served) -> None:
+    stream, _ = await open_stream(served)
+    await stream.write(frame_message(1, picture(50, 40)))
+    await stream.done_writing()
+    (frame,) = await read_all(stream)
+    assert len(frame.result.raw.data) == 50 * 40
+
+
+async def test_a_bad_frame_gets_its_own_error_and_the_stream_goes_on(served: Served) -> None:
+    stream, _ = await open_stream(served)
+    await stream.write(frame_message(0))
+    await stream.write(frame_message(1, b"\xff\xd8\xff broken"))
+    await stream.write(removal_pb2.RemoveStreamRequest(frame=removal_pb2.Frame(frame_id=2)))
+    await stream.write(frame_message(3))
+    await stream.done_writing()
+    frames = await read_all(stream)
+    assert [frame.WhichOneof("outcome") for frame in frames] == [
+        "result",
+        "error",
+        "error",
+        "result",
+    ]
+    assert frames[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "JPEG" in frames[1].error.message
+    assert "the image is empty" in frames[2].error.message
+    assert frames[1].report.request_id
+    assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_a_bug_in_one_frame_is_that_frames_internal_error(served: Served) -> None:
+    engine = served.registry.engines["tiny"]
+    stream, started = await open_stream(served)
+    engine.error = ZeroDivisionError("secret")
+    await stream.write(frame_message(0))
+    failed = (await stream.read()).frame
+    engine.error = None
+    await stream.write(frame_message(1))
+    await stream.done_writing()
+    assert failed.error.message == f"internal error, request {started.stream_id}"
+    assert [frame.WhichOneof("outcome") for frame in await read_all(stream)] == ["result"]
+
+
+async def test_no_more_frames_than_the_window_are_read_while_the_model_is_busy(
+    serve: Serve,
+) -> None:
+    async with serve(stream_window=3) as served:
+        engine = served.registry.engines["tiny"]
+        engine.open.clear()
+        stream, _ = await open_stream(served)
+        (inside,) = served.app.removal.streams
+        for frame_id in range(10):
+            await stream.write(frame_message(frame_id))
+        await stream.done_writing()
+        await eventually(lambda: inside.frames_read == 3, "the window is full")
+        # A further message has long been delivered; a reader that ignored the window would take it
+        # before the answer to this unary call is back.
+        await served.models.ListModels(models_pb2.ListModelsRequest())
+        assert inside.frames_read == 3
+        engine.open.set()
+        assert len(await read_all(stream)) == 10
+        assert inside.most_in_window == 3
+
+
+async def test_a_client_that_stops_reading_stops_the_server_at_its_window(serve: Serve) -> None:
+    photo = noise(700, 700)  # its raw cut-out is 2 MB: two do not fit into the network's buffers
+    options = options_pb2.RemoveOptions(
+        output=options_pb2.OUTPUT_CUTOUT, format=options_pb2.FORMAT_RAW
+    )
+    async with serve(stream_window=2) as served:
+        stream, _ = await open_stream(served, options=options)
+        (inside,) = served.app.removal.streams
+        writing = asyncio.create_task(
+            write_all(stream, (frame_message(frame_id, photo) for frame_id in range(30)))
+        )
+        await eventually(lambda: inside.frames_read - inside.frames_answered == 2, "window full")
+        await eventually(lambda: served.app.admission.images == 0, "both are worked off")
+        for _ in range(3):  # other callers are served meanwhile
+            await served.removal.Remove(request())
+        assert inside.frames_read - inside.frames_answered == 2
+        assert inside.frames_read < 30
+        # Only the two unread answers take memory.
+        await eventually(
+            lambda: served.app.admission.bytes <= 2 * (700 * 700 * 4 + 1000), "answers only"
+        )
+        assert len(await read_all(stream)) == 30
+        await writing
+        await eventually(lambda: served.app.admission.bytes == 0, "all is free")
+
+
+async def test_a_stream_whose_answers_nobody_reads_is_ended(serve: Serve) -> None:
+    options = options_pb2.RemoveOptions(
+        output=options_pb2.OUTPUT_CUTOUT, format=options_pb2.FORMAT_RAW
+    )
+    async with serve(stream_window=2, stream_stall_s=0.2) as served:
+        with capture_logs() as lines:
+            stream, _ = await open_stream(served, options=options)
+            photo = noise(1500, 1500)
+            writing = asyncio.create_task(
+                write_all(stream, (frame_message(frame_id, photo) for frame_id in range(8)))
+            )
+            await eventually(lambda: not served.app.removal.streams, "the stream is ended")
+            await eventually(lambda: served.app.admission.bytes == 0, "all is free")
+            await eventually(lambda: any(line["event"] == "call done" for line in lines), "logged")
+        (line,) = [line for line in lines if line["event"] == "call done"]
+        assert line["code"] == "DEADLINE_EXCEEDED"
+        assert "no answer was read for 0.2 s" in line["error"]
+        await served.removal.Remove(request())
+        stream.cancel()
+        writing.cancel()
+        await asyncio.wait({writing})
+
+
+async def test_a_client_that_leaves_mid_frame_frees_everything(served: Served) -> None:
+    engine = served.registry.engines["tiny"]
+    engine.open.clear()
+    stream, _ = await open_stream(served)
+    for frame_id in range(6):
+        await stream.write(frame_message(frame_id))
+    await eventually(lambda: engine.running == 2, "two frames run")
+    stream.cancel()
+    # The runs hold their memory until they are over.
+    await eventually(lambda: served.app.admission.images == 2, "waiting frames are gone")
+    assert served.app.admission.bytes > 0
+    engine.open.set()
+    await eventually(lambda: served.app.admission.bytes == 0, "running frames are gone")
+    await eventually(lambda: not served.app.removal.streams, "the stream is gone")
+    assert served.app.admission.images == 0
+    await served.removal.Remove(request())
+
+
+async def test_streams_wait_for_room_and_leave_a_quarter_to_single_requests(serve: Serve) -> None:
+    async with serve(max_requests=4, stream_window=8) as served:
+        engine = served.registry.engines["tiny"]
+        engine.open.clear()
+        stream, _ = await open_stream(served)
+        for frame_id in range(8):
+            await stream.write(frame_message(frame_id))
+        await stream.done_writing()
+        admission = served.app.admission
+        await eventually(lambda: admission.waiting == 5, "five frames wait")
+        assert admission.images == 3
+        single = served.removal.Remove(request())
+        await eventually(lambda: admission.images == 4, "the single request came in")
+        engine.open.set()
+        await single
+        assert len(await read_all(stream)) == 8
+
+
+async def test_a_stream_without_a_config_is_refused(served: Served) -> None:
+    stream = served.removal.RemoveStream()
+    await stream.write(frame_message(1))
+    assert await read_all(stream) == []
+    assert await ending(stream) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "the first message is a frame: a stream's first message must be its config",
+    )
+
+
+async def test_a_stream_that_ends_before_its_config_is_refused(served: Served) -> None:
+    stream = served.removal.RemoveStream()
+    await stream.done_writing()
+    code, details = await ending(stream)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith("the end of the stream came first")
+
+
+async def test_a_stream_that_never_sends_its_config_is_ended(serve: Serve) -> None:
+    async with serve(stream_stall_s=0.05) as served:
+        stream = served.removal.RemoveStream()
+        code, details = await ending(stream)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith("no config came for 0.05 s")
+
+
+@pytest.mark.parametrize("second", ["config", "empty"])
+async def test_a_second_config_ends_the_stream_after_the_frames_before_it(
+    served: Served, second: str
+) -> None:
+    stream, _ = await open_stream(served)
+    await stream.write(frame_message(1))
+    await stream.write(
+        config_message() if second == "config" else removal_pb2.RemoveStreamRequest()
+    )
+    frames = await read_all(stream)
+    code, details = await ending(stream)
+    assert [frame.WhichOneof("outcome") for frame in frames] == ["result"]
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert second in details
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"delivery": removal_pb2.DELIVERY_LATEST}, "delivery DELIVERY_LATEST"),
+        ({"resume_id": "again"}, "resume_id"),
+        ({"skip_unchanged": True}, "skip_unchanged"),
+        ({"options": options_pb2.RemoveOptions(crop=options_pb2.Crop())}, "crop"),
+    ],
+)
+async def test_a_stream_option_that_is_not_built_is_refused_by_name(
+    served: Served, config: dict[str, object], named: str
+) -> None:
+    stream = served.removal.RemoveStream()
+    await stream.write(config_message(**config))
+    code, details = await ending(stream)
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+    assert f"option {named} is not built yet" in details
+
+
+async def test_an_unknown_delivery_is_refused_with_what_is_allowed(served: Served) -> None:
+    stream = served.removal.RemoveStream()
+    await stream.write(config_message(delivery=77))
+    code, details = await ending(stream)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "DELIVERY_IN_ORDER" in details
+
+
+async def test_one_stream_too_many_is_refused_with_a_hint(serve: Serve) -> None:
+    async with serve(max_streams=1) as served:
+        first, _ = await open_stream(served)
+        second = served.removal.RemoveStream()
+        code, details = await ending(second)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "1 streams open" in details
+        assert int(dict(await second.trailing_metadata())["grpc-retry-pushback-ms"]) >= 20
+        await first.done_writing()
+        assert await first.code() is grpc.StatusCode.OK
+        third, _ = await open_stream(served)
+        third.cancel()
+
+
+async def test_a_streams_log_line_counts_its_frames(served: Served) -> None:
+    with capture_logs() as lines:
+        stream, started = await open_stream(served, window=2)
+        for frame_id in range(5):
+            await stream.write(frame_message(frame_id))
+        await stream.done_writing()
+        await read_all(stream)
+        await eventually(lambda: any(line["event"] == "call done" for line in lines), "logged")
+    (line,) = [line for line in lines if line["event"] == "call done"]
+    assert line["request_id"] == started.stream_id
+    assert line["frames"] == 5
+    assert line["most_in_window"] <= 2
+    assert sum(line["event"] == "frame done" for line in lines) == 5
