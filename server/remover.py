@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from mattestream.v1 import image_pb2, report_pb2
 from models.model import Model
 from server import replies
-from server.admission import BYTES_PER_PIXEL, Admission, Overloaded, Permit
+from server.admission import BYTES_PER_PIXEL, BYTES_PER_PIXEL_OF, Admission, Overloaded, Permit
 from server.batcher import Inferred
 from server.codecs.header import Header, check_limits, read_header
 from server.deadline import Deadline
-from server.job import EncodedSource, Options, Source
+from server.job import EncodedSource, Format, Options, Source
 from server.metrics import Metrics
 from server.model_host import Hosted, ModelHost
 from server.pipeline import Opened, Pipeline
@@ -84,7 +84,7 @@ class Remover:
             ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         job.deadline.check(job.doing)
-        image_bytes = await self._estimate(job.source)
+        image_bytes = await self._estimate(job.source, job.options.format)
         with self._host.use(job.options.model) as hosted:
             job.report.model.CopyFrom(hosted.used)
             async with job.deadline.enforced(lambda: job.doing):
@@ -97,7 +97,7 @@ class Remover:
                     raise
         return permit
 
-    async def _estimate(self, source: Source) -> int:
+    async def _estimate(self, source: Source, result: Format) -> int:
         """Bytes that the image will take at its peak, from its header alone: a few microseconds."""
         if not isinstance(source, EncodedSource):
             header = Header("raw", source.width, source.height, 1)
@@ -106,7 +106,8 @@ class Remover:
         else:
             header = await asyncio.to_thread(read_header, source.data)
         check_limits(header, self._pipeline.limits)
-        return len(source.data) + header.width * header.height * BYTES_PER_PIXEL
+        per_pixel = BYTES_PER_PIXEL_OF.get(result, BYTES_PER_PIXEL)
+        return len(source.data) + header.width * header.height * per_pixel
 
     async def _admit(self, job: Job, image_bytes: int, *, wait: bool) -> Permit:
         if wait:

@@ -20,8 +20,8 @@ from mattestream.cli.failures import FAILED, as_sentences, missing_extra
 from mattestream.cli.gpus import Found, find_gpus
 from server import allocator
 from server.config import Config
-from server.cores import usable_cores
 from server.config_sources import load_config
+from server.cores import usable_cores
 
 if TYPE_CHECKING:
     from models.registry import Registry

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from mattestream.v1 import removal_pb2_grpc
+from mattestream.v1 import options_pb2, removal_pb2_grpc
 from server.admission import BYTES_PER_PIXEL, Admission, NeverFits, Overloaded, Permit
 from tests.server.fakes import eventually, picture, request
 from tests.server.serving import Serve
@@ -239,3 +239,29 @@ async def test_grpcs_own_retry_policy_follows_the_hint(serve: Serve) -> None:
             engine.open.set()
             await inside
             assert (await patient).result.width == 96
+
+
+async def test_calls_beyond_the_last_line_of_defence_are_refused_by_grpc_itself(
+    serve: Serve,
+) -> None:
+    async with serve(max_calls=2) as served:
+        engine = served.registry.engines["tiny"]
+        engine.open.clear()
+        inside = [served.removal.Remove(request()) for _ in range(2)]
+        await eventually(lambda: served.app.gate.calls == 2, "two are in")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.removal.Remove(request())
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        engine.open.set()
+        for call in inside:
+            await call
+
+
+async def test_a_format_that_takes_more_memory_is_charged_more(serve: Serve) -> None:
+    side = 240  # 240 * 240 pixels are 0.9 MiB at 16 bytes and 1.8 MiB at 32
+    webp = options_pb2.RemoveOptions(format=options_pb2.FORMAT_WEBP)
+    async with serve(max_inflight_mb=1) as served:
+        await served.removal.Remove(request(picture(side, side)))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.removal.Remove(request(picture(side, side), webp))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
