@@ -25,6 +25,8 @@ from typing import Any
 
 import grpc
 
+from mattestream.v1 import removal_pb2
+
 REQUEST_ID_KEY = "x-request-id"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 # The server's own name of the error, where one status code stands for several: see `_refine`.
@@ -141,14 +143,12 @@ def from_status(
     )
 
 
-def from_frame_error(
-    code: int, message: str, retry_after_ms: int, request_id: str
-) -> MattestreamError:
+def from_frame_error(error: removal_pb2.Error, request_id: str) -> MattestreamError:
     """The exception that stands for one failed frame of a stream."""
-    error = from_status(code, message)
-    error.request_id = request_id
-    error.retry_after_s = retry_after_ms / 1000 if retry_after_ms else None
-    return error
+    metadata = {REASON_KEY: error.reason, REQUEST_ID_KEY: request_id}
+    if error.retry_after_ms:
+        metadata[PUSHBACK_KEY] = str(error.retry_after_ms)
+    return from_status(error.code, error.message, metadata.items())
 
 
 def from_rpc_error(error: grpc.RpcError) -> MattestreamError:

@@ -133,9 +133,7 @@ def frame_outcome(
         return FrameFailed(
             frame_id=message.frame_id,
             pts=message.pts,
-            error=from_frame_error(
-                error.code, error.message, error.retry_after_ms, message.report.request_id
-            ),
+            error=from_frame_error(error, message.report.request_id),
             report=message.report,
             dropped_before=message.dropped_before,
         )

@@ -22,8 +22,9 @@ from models.registry import Registry
 from server import logs
 from server.admission import Admission
 from server.auth import ApiKeys
+from server.catalogue import open_registry
 from server.codecs.header import Limits
-from server.config import MEBIBYTE, Config, ConfigError
+from server.config import Config, ConfigError
 from server.health import Health
 from server.interceptors import CallInterceptor
 from server.listener import StartError, bind, new_server, warn_if_exposed
@@ -68,12 +69,11 @@ class App:
         self.workers = Workers(config.worker_threads)
         self.admission = Admission(
             config.max_requests,
-            config.max_inflight_mb * MEBIBYTE,
+            config.inflight_bytes,
             threads=config.worker_threads,
         )
         self.host = ModelHost(
-            registry
-            or Registry(config.model_dirs, config.cache_dir, frozenset(config.accept_licenses)),
+            registry or open_registry(config),
             self.workers,
             default=config.model,
             device=config.device,

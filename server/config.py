@@ -12,9 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from server.cores import usable_cores
-
-__all__ = ["MEBIBYTE", "Config", "ConfigError", "Key", "check", "keys", "usable_cores"]
+from server.machine import usable_cores, usable_memory_bytes
 
 MEBIBYTE = 1 << 20
 
@@ -56,8 +54,9 @@ class Key:
 
     @property
     def flag(self) -> str:
-        """The command line flag: "--max-requests"."""
-        return f"--{self.name.replace('_', '-')}"
+        """The command line flag: "--max-requests"; one that may be repeated is singular."""
+        name = self.name.removesuffix("s") if self.many else self.name
+        return f"--{name.replace('_', '-')}"
 
     @property
     def allowed(self) -> str:
@@ -109,22 +108,20 @@ class Config:
         64,
         int,
         "Images admitted at once, waiting and running. Single requests beyond it are refused with "
-        "a hint when to "
-        "come back; stream frames wait, and leave a quarter of it to single requests.",
+        "a hint when to come back; stream frames wait, and leave a quarter of it to single "
+        "requests.",
         unit="images",
         low=1,
         high=100_000,
     )
     max_inflight_mb: int = _key(
-        2048,
+        0,
         int,
         "Memory that admitted images may take: encoded bytes plus 16 bytes a pixel (RAW and ZLIB "
-        "20, WEBP 32). Beyond it "
-        "as for "
-        "max_requests.",
+        "20, WEBP 32); 0 is a quarter of the machine's memory. Beyond it as for max_requests.",
         unit="MiB",
-        low=1,
-        high=4_194_304,
+        low=0,
+        high=1_048_576,
     )
     max_message_mb: int = _key(
         64, int, "Largest message taken from a client.", unit="MiB", low=1, high=2047
@@ -251,6 +248,11 @@ class Config:
     def worker_threads(self) -> int:
         """Threads to start: `threads`, or one per usable core."""
         return self.threads or usable_cores()
+
+    @property
+    def inflight_bytes(self) -> int:
+        """Memory for admitted images: `max_inflight_mb`, or a quarter of what the machine has."""
+        return self.max_inflight_mb * MEBIBYTE or usable_memory_bytes() // 4
 
     @property
     def is_exposed(self) -> bool:

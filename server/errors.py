@@ -56,6 +56,7 @@ TABLE: Mapping[type[Exception], StatusCode] = {
 }
 
 REQUEST_ID = "x-request-id"
+REASON = "mattestream-reason"
 # Well below the 8 KiB of metadata that peers accept by default, percent-encoding included.
 MAX_MESSAGE_CHARS = 1500
 MODEL_RETRY_MS = 500
@@ -70,12 +71,14 @@ class Status:
     Attributes:
         retry_after_ms: when to try again; 0 when that does not help.
         is_internal: the error is ours, and the log must hold its trace.
+        reason: tells apart what shares a code: "image" when the picture itself is at fault.
     """
 
     code: StatusCode
     message: str
     retry_after_ms: int = 0
     is_internal: bool = False
+    reason: str = ""
 
     @property
     def number(self) -> int:
@@ -92,7 +95,8 @@ def status_of(error: Exception, request_id: str) -> Status:
             message = str(error)
             if len(message) > MAX_MESSAGE_CHARS:
                 message = message[: MAX_MESSAGE_CHARS - 1] + "…"
-            return Status(code, message, _retry_after_ms(error))
+            reason = "image" if isinstance(error, codecs.ImageRejected) else ""
+            return Status(code, message, _retry_after_ms(error), reason=reason)
     return Status(StatusCode.INTERNAL, f"internal error, request {request_id}", is_internal=True)
 
 
@@ -115,6 +119,8 @@ def trailers(status: Status, request_id: str) -> Metadata:
     its forms.
     """
     metadata: Metadata = ((REQUEST_ID, request_id),)
+    if status.reason:
+        metadata += ((REASON, status.reason),)
     if not status.retry_after_ms:
         return metadata
     delay = duration_pb2.Duration()

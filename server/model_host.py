@@ -18,6 +18,7 @@ from mattestream.v1 import report_pb2
 from models.model import Model
 from models.registry import Registry
 from server.batcher import Batcher
+from server.replies import model_used
 from server.workers import Lane, Stage, Workers
 
 
@@ -209,7 +210,12 @@ class ModelHost:
         return hosted
 
     def _load_blocking(self, name: str) -> Model:
-        model = self.registry.load(name, device=self._device, threads=self._workers.threads)
+        model = self.registry.load(
+            name,
+            device=self._device,
+            threads=self._workers.threads,
+            max_batch=self._max_batch,
+        )
         try:
             model.warm()
         except BaseException:
@@ -230,21 +236,12 @@ class ModelHost:
         batcher = Batcher(
             model.run,
             lane,
-            max_batch=min(self._max_batch or engine.max_batch, engine.max_batch),
+            max_batch=engine.max_batch,
             max_concurrent_runs=engine.max_concurrent_runs,
             on_batch=lambda images: self._on_batch(name, images),
             clock=self._clock,
         )
-        used = report_pb2.ModelUsed(
-            name=name,
-            version=model.manifest.version,
-            weights_sha256=model.weights_sha256,
-            license=model.manifest.license,
-            engine=engine.name,
-            device=engine.device,
-            precision=engine.precision,
-        )
-        return Hosted(model, batcher, used, own_workers)
+        return Hosted(model, batcher, model_used(model), own_workers)
 
     async def _unload(self, name: str, hosted: Hosted | None) -> None:
         await self._on_serving(name, False)

@@ -2,8 +2,8 @@
 
     source -> decode -> prepare -> (engine) -> alpha to source size -> composite -> encode
 
-The gRPC services run `open` and `close` in worker threads with the batcher between them; the CLI's local mode
-calls `remove`, which is the same three steps in the caller's thread.
+The gRPC services run `open` and `close` in worker threads with the batcher between them; the CLI's
+local mode calls `remove`, which is the same three steps in the caller's thread.
 """
 
 from __future__ import annotations
@@ -38,14 +38,9 @@ class Opened:
 class Outcome:
     """A finished image and what there is to report of it."""
 
+    opened: Opened
     encoded: Encoded
-    source_width: int  # pixels, after EXIF orientation
-    source_height: int  # pixels, after EXIF orientation
-    source_format: str  # "jpeg", "png", ..., "raw"
     statistics: cpu.AlphaStatistics
-    notes: tuple[str, ...]
-    decode_ms: float
-    prepare_ms: float
     infer_ms: float
     finish_ms: float
     encode_ms: float
@@ -68,7 +63,8 @@ class Pipeline:
         decoded_at = perf_counter()
         visible = decoded.rgb
         if decoded.alpha is not None:
-            # What lies under a transparent pixel is arbitrary; on white the network sees what a viewer does.
+            # What lies under a transparent pixel is arbitrary; on white the network sees what a
+            # viewer does.
             visible = cpu.composite(decoded.rgb, decoded.alpha, WHITE)
         tensor = model.prepare(visible)
         prepared_at = perf_counter()
@@ -102,7 +98,7 @@ class Pipeline:
         height, width = decoded.rgb.shape[:2]
         alpha_u8 = cpu.alpha_to_source(alpha, width, height, fit=model.manifest.fit)
         if decoded.alpha is not None:
-            # What was transparent before stays so: a cut-out put in again does not grow a background.
+            # What was transparent before stays so: a cut-out put in again grows no background.
             alpha_u8 = cpu.multiply_alpha(alpha_u8, decoded.alpha)
         statistics = cpu.alpha_statistics(alpha_u8)
         pixels = _finish(decoded.rgb, alpha_u8, options)
@@ -110,14 +106,9 @@ class Pipeline:
         encoded = encode_result(pixels, alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi)
         encoded_at = perf_counter()
         return Outcome(
+            opened=opened,
             encoded=encoded,
-            source_width=width,
-            source_height=height,
-            source_format=decoded.format,
             statistics=statistics,
-            notes=decoded.notes,
-            decode_ms=opened.decode_ms,
-            prepare_ms=opened.prepare_ms,
             infer_ms=infer_ms,
             finish_ms=(finished_at - started) * 1e3,
             encode_ms=(encoded_at - finished_at) * 1e3,

@@ -136,7 +136,8 @@ class Remover:
         queue_ms = (self._clock() - job.arrived_at) * 1e3
         job.doing = "decoding"
         opened = self._pipeline.open(job.source, job.options, model)
-        replies.report_opened(job.report, opened, queue_ms)
+        job.report.timings.queue_ms = queue_ms
+        replies.report_opened(job.report, opened)
         return opened
 
     def _finish(self, job: Job, opened: Opened, inferred: Inferred, model: Model) -> None:

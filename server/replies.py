@@ -1,11 +1,13 @@
 """What the pipeline made, as messages: the result and the report.
 
-Called by `server.remover` in a worker thread, because the bytes are copied into the message.
+Called by `server.remover` in a worker thread, because the bytes are copied into the message, and by
+the CLI's local mode, so that both tell the same.
 """
 
 from __future__ import annotations
 
 from mattestream.v1 import image_pb2, options_pb2, report_pb2
+from models.model import Model
 from server.batcher import Inferred
 from server.job import PixelFormat
 from server.pipeline import Opened, Outcome
@@ -35,12 +37,25 @@ def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
         raw.compression = image_pb2.COMPRESSION_ZLIB
 
 
-def report_opened(report: report_pb2.Report, opened: Opened, queue_ms: float) -> None:
+def model_used(model: Model) -> report_pb2.ModelUsed:
+    """The model as every report names it."""
+    engine = model.engine
+    return report_pb2.ModelUsed(
+        name=model.manifest.name,
+        version=model.manifest.version,
+        weights_sha256=model.weights_sha256,
+        license=model.manifest.license,
+        engine=engine.name,
+        device=engine.device,
+        precision=engine.precision,
+    )
+
+
+def report_opened(report: report_pb2.Report, opened: Opened) -> None:
     """What is known once the image is decoded."""
     report.source_height, report.source_width = opened.decoded.rgb.shape[:2]
     report.source_format = opened.decoded.format
     report.notes.extend(opened.decoded.notes)
-    report.timings.queue_ms = queue_ms
     report.timings.decode_ms = opened.decode_ms
     report.timings.prepare_ms = opened.prepare_ms
 

@@ -21,7 +21,7 @@ from mattestream.cli.gpus import Found, find_gpus
 from server import allocator
 from server.config import Config
 from server.config_sources import load_config
-from server.cores import usable_cores
+from server.machine import usable_cores
 
 if TYPE_CHECKING:
     from models.registry import Registry
@@ -128,20 +128,19 @@ def _print_models(config: Config) -> str:
     """Lists the models and runs the one in force; returns why it cannot run, or ""."""
     _heading("models")
     try:
-        from models.registry import Registry
+        from server.catalogue import open_registry
     except ModuleNotFoundError as error:
         problem = missing_extra(error)
         if not problem:
             raise
         _line(config.model, problem)
         return problem
-    registry = Registry(
-        config.model_dirs,
-        cache_dir=config.cache_dir,
-        accepted_licences=frozenset(config.accept_licenses),
-    )
+    registry = open_registry(config)
     for name in registry.names():
-        _line(name, registry.availability(name) or "weights are here")
+        reason = registry.availability(name)
+        manifest = registry.manifest(name)
+        state = "not ready, see `mattestream models show`" if reason else "ready"
+        _line(name, f"{state:<42} {manifest.license}")
     for sentence in registry.problems():
         _line("problem", sentence)
     _heading("will run")

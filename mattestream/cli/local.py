@@ -11,18 +11,16 @@ from typing import Self
 
 import cv2
 
-from mattestream.reply import Removal
-from mattestream.v1 import image_pb2, options_pb2, report_pb2
+from mattestream.reply import Removal, removal
+from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from models.errors import ModelError
-from models.registry import Registry
+from server import replies
+from server.catalogue import open_registry
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.config import Config
-from server.job import PixelFormat
 from server.options import read_options, read_source
-from server.pipeline import Outcome, Pipeline
-
-_CHANNELS = {PixelFormat.GRAY8: 1, PixelFormat.RGB8: 3, PixelFormat.RGBA8: 4}
+from server.pipeline import Pipeline
 
 
 class LocalRemover:
@@ -47,12 +45,7 @@ class LocalRemover:
             # Several pictures at once fill the cores; OpenCV's own threads would fight with them.
             cv2.setNumThreads(1)
         self.options = read_options(message, stream=False)
-        registry = Registry(
-            config.model_dirs,
-            cache_dir=config.cache_dir,
-            accepted_licences=frozenset(config.accept_licenses),
-        )
-        self.model = registry.load(
+        self.model = open_registry(config).load(
             self.options.model or config.model, device=config.device, threads=workers
         )
         self._pipeline = Pipeline(Limits(config.max_megapixels, config.max_side_px))
@@ -71,39 +64,12 @@ class LocalRemover:
     def remove(self, data: bytes) -> Removal:
         """The result; raises one of `errors` when the picture is at fault."""
         source = read_source(image_pb2.Image(encoded=data))
-        return self._removal(self._pipeline.remove(source, self.options, self.model))
-
-    def _removal(self, outcome: Outcome) -> Removal:
-        encoded = outcome.encoded
-        manifest, engine = self.model.manifest, self.model.engine
-        report = report_pb2.Report(
-            model=report_pb2.ModelUsed(
-                name=manifest.name,
-                version=manifest.version,
-                weights_sha256=self.model.weights_sha256,
-                license=manifest.license,
-                engine=engine.name,
-                device=engine.device,
-                precision=engine.precision,
-            ),
-            timings=report_pb2.Timings(
-                decode_ms=outcome.decode_ms,
-                prepare_ms=outcome.prepare_ms,
-                infer_ms=outcome.infer_ms,
-                finish_ms=outcome.finish_ms,
-                encode_ms=outcome.encode_ms,
-            ),
-            source_width=outcome.source_width,
-            source_height=outcome.source_height,
-            source_format=outcome.source_format,
-            no_subject=outcome.statistics.box is None,
-            notes=outcome.notes,
-        )
-        return Removal(
-            data=encoded.data,
-            media_type=encoded.media_type or "",
-            width=encoded.width,
-            height=encoded.height,
-            report=report,
-            channels=_CHANNELS.get(encoded.pixel_format, 0) if encoded.pixel_format else 0,
-        )
+        outcome = self._pipeline.remove(source, self.options, self.model)
+        response = removal_pb2.RemoveResponse()
+        report = response.report
+        report.model.CopyFrom(replies.model_used(self.model))
+        replies.report_opened(report, outcome.opened)
+        report.batch_size, report.timings.infer_ms = 1, outcome.infer_ms
+        replies.report_outcome(report, outcome)
+        replies.fill_result(response.result, outcome)
+        return removal(response)

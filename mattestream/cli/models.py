@@ -154,17 +154,12 @@ def unload(name: str, address: str | None, **flags: Any) -> None:
 
 def _registry(flags: dict[str, Any]) -> tuple[Registry, Config]:
     """The registry as a server started with these flags would have it, and its settings."""
-    from models.registry import Registry
+    from server.catalogue import open_registry
     from server.config_sources import load_config
 
     wanted = {name: flags[name] for name in ("model_dirs", "cache_dir", "accept_licenses")}
     config = load_config(None, os.environ, wanted)
-    registry = Registry(
-        config.model_dirs,
-        cache_dir=config.cache_dir,
-        accepted_licences=frozenset(config.accept_licenses),
-    )
-    return registry, config
+    return open_registry(config), config
 
 
 def _described(registry: Registry, name: str, default: str) -> models_pb2.Model:

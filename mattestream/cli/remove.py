@@ -162,6 +162,6 @@ def _remover(
 
 
 def _cores() -> int:
-    from server.cores import usable_cores
+    from server.machine import usable_cores
 
     return usable_cores()

@@ -24,6 +24,7 @@ _READABLE_PROCESSES = frozenset((0, 1, 2, 9, 10))
 _PROGRESSIVE = frozenset((2, 10))
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
 _MAX_SEGMENTS = 5000  # before the first scan; a picture with a 4 MiB ICC profile has about 80
+_MAX_FILL_BYTES = 4096  # the standard allows any number, encoders write none to a few
 _MAX_SCANS = 64  # cameras and encoders write up to 20; each one costs a pass over all the pixels
 _END = b"\xff\xd9"
 
@@ -58,8 +59,7 @@ def read_markers(data: bytes) -> Markers:
     at = 2
     try:
         for _ in range(_MAX_SEGMENTS):
-            while data[at] == 0xFF and data[at + 1] == 0xFF:
-                at += 1  # fill bytes
+            at = _past_fill_bytes(data, at)
             if data[at] != 0xFF:
                 raise ImageDamaged.because("jpeg", f"no marker at byte {at}")
             marker = data[at + 1]
@@ -84,6 +84,15 @@ def read_markers(data: bytes) -> Markers:
     if not found.components:
         raise ImageDamaged.because("jpeg", "no frame header before the picture data")
     return found
+
+
+def _past_fill_bytes(data: bytes, at: int) -> int:
+    """Where the marker's own 0xFF stands: the last one of a run."""
+    run = data[at : at + _MAX_FILL_BYTES]
+    fill = len(run) - len(run.lstrip(b"\xff"))
+    if fill == _MAX_FILL_BYTES:
+        raise ImageDamaged.because("jpeg", f"{fill} fill bytes in a row at byte {at}")
+    return at + max(fill - 1, 0)
 
 
 def _take(found: Markers, marker: int, data: bytes, start: int, end: int) -> None:

@@ -194,6 +194,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             out.error.code = status.number
             out.error.message = status.message
             out.error.retry_after_ms = status.retry_after_ms
+            out.error.reason = status.reason
         self._metrics.frame_ended(code)
         self._log.debug(
             "frame done",

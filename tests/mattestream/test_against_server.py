@@ -15,6 +15,7 @@ from PIL import Image
 
 from mattestream import (
     AsyncClient,
+    BadImage,
     Client,
     FrameFailed,
     InvalidRequest,
@@ -187,7 +188,7 @@ def test_a_stream_answers_in_order_with_alphas_as_raw_pixels(client):
 def test_a_bad_frame_fails_alone(client):
     results = list(client.remove_stream([png(), b"junk", png()], output="cutout", format="png"))
     assert [type(result) for result in results] == [Removal, FrameFailed, Removal]
-    assert type(results[1].error) is InvalidRequest
+    assert type(results[1].error) is BadImage
 
 
 def test_big_frames_stream_through_a_slow_reader(client):

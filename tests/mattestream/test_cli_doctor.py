@@ -25,7 +25,7 @@ def test_it_names_what_will_run_having_run_it(doctor):
     assert result.exit_code == 0
     assert "onnxruntime" in result.output
     line = next(line for line in result.output.splitlines() if line.startswith("  tiny  "))
-    assert "weights are here" in line
+    assert "ready" in line
     assert "on cpu, fp32" in result.output
     assert "nothing: `mattestream serve` and `mattestream remove` will work" in result.output
 

@@ -23,7 +23,7 @@ from tests.fakes.tiny_onnx import write_tiny_model
 @pytest.fixture
 def flags(tmp_path: Path) -> list[str]:
     write_tiny_model(tmp_path)
-    return ["--model", "tiny", "--model-dirs", str(tmp_path), "--threads", "2"]
+    return ["--model", "tiny", "--model-dir", str(tmp_path), "--threads", "2"]
 
 
 @pytest.fixture

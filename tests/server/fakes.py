@@ -90,13 +90,15 @@ class GatedRegistry(Registry):
         self.may_load = threading.Event()
         self.may_load.set()
 
-    def load(self, name: str, *, device: str = "auto", threads: int = 1) -> Model:
+    def load(
+        self, name: str, *, device: str = "auto", threads: int = 1, max_batch: int = 0
+    ) -> Model:
         self.loads.append(name)
         assert self.may_load.wait(PATIENCE_S)
         model = super().load(name, device=device, threads=threads)
         engine = GateEngine(
             model.engine,
-            max_batch=model.manifest.max_batch,
+            max_batch=min(model.manifest.max_batch, max_batch or model.manifest.max_batch),
             concurrent_runs=self._concurrent_runs,
         )
         engine.open.set()

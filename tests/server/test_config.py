@@ -10,7 +10,7 @@ import pytest
 from server.config import Config, ConfigError, Key, keys
 from server.config_docs import refreshed
 from server.config_sources import load_config
-from server.cores import usable_cores
+from server.machine import usable_cores
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -17,6 +17,7 @@ from server.admission import Overloaded
 from server.codecs import errors as codec_errors
 from server.config import ConfigError
 from server.errors import TABLE, forget_frames, status_of, trailers
+from server.option_rules import InvalidOption
 
 # Not a caller's to see: they end the start of the server, or become INTERNAL on purpose.
 NOT_ON_THE_WIRE = {
@@ -106,8 +107,13 @@ def test_a_sentence_too_long_for_a_header_is_cut() -> None:
 
 
 def test_a_status_without_a_hint_has_the_id_as_its_only_trailer() -> None:
-    status = status_of(codec_errors.NotAnImage("no"), "id")
+    status = status_of(InvalidOption("no"), "id")
     assert trailers(status, "id") == (("x-request-id", "id"),)
+
+
+def test_a_bad_picture_is_told_apart_from_a_bad_option() -> None:
+    status = status_of(codec_errors.NotAnImage("no"), "id")
+    assert ("mattestream-reason", "image") in trailers(status, "id")
 
 
 def raise_with_a_cause() -> None:

@@ -1,4 +1,4 @@
-"""The pipeline by itself: a model whose alpha is the image's brightness makes every result predictable."""
+"""The pipeline by itself, with a model whose alpha is the image's brightness."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+
 from models.model import Model
 from models.registry import Registry
-from PIL import Image
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.job import (
@@ -24,7 +25,6 @@ from server.job import (
     RawSource,
 )
 from server.pipeline import Pipeline
-
 from tests.fakes.tiny_onnx import write_tiny_model
 
 LIMITS = Limits(max_megapixels=10, max_side_px=5000)
@@ -73,8 +73,8 @@ def test_a_cutout_has_the_sources_size_and_no_colour_where_alpha_is_zero(
 def test_the_report_tells_box_coverage_and_size(pipeline: Pipeline, brightness: Model) -> None:
     data, _ = half_white_png(width=200, height=100)
     outcome = pipeline.remove(EncodedSource(data), Options(), brightness)
-    assert (outcome.source_width, outcome.source_height) == (200, 100)
-    assert outcome.source_format == "png"
+    assert outcome.opened.decoded.rgb.shape == (100, 200, 3)
+    assert outcome.opened.decoded.format == "png"
     left, top, right, bottom = outcome.statistics.box or (0, 0, 0, 0)
     assert abs(left - 100) <= 4
     assert (top, right, bottom) == (0, 200, 100)
@@ -136,8 +136,8 @@ def test_stages_are_timed(pipeline: Pipeline, brightness: Model) -> None:
     data, _ = half_white_png()
     outcome = pipeline.remove(EncodedSource(data), Options(), brightness)
     stages = (
-        outcome.decode_ms,
-        outcome.prepare_ms,
+        outcome.opened.decode_ms,
+        outcome.opened.prepare_ms,
         outcome.infer_ms,
         outcome.finish_ms,
         outcome.encode_ms,

@@ -163,3 +163,11 @@ def test_chunks_and_segments_without_end_are_refused_not_walked() -> None:
         read_header(saved(photo(4, 4), "PNG")[:33] + chunk(b"tEXt", b"") * 60_000)
     with pytest.raises(ImageDamaged, match="segments"):
         read_header(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 10_000)
+
+
+def test_fill_bytes_before_a_jpeg_marker_are_skipped_up_to_a_bound() -> None:
+    whole = saved(np.zeros((5, 7, 3), np.uint8), "JPEG")
+    padded = whole[:2] + b"\xff" * 9 + whole[2:]
+    assert read_header(padded) == read_header(whole)
+    with pytest.raises(ImageDamaged, match="4096 fill bytes in a row"):
+        read_header(whole[:2] + b"\xff" * 50_000_000)
