@@ -1,0 +1,72 @@
+"""The training configuration: the TOML file as typed, frozen values.
+
+`train.py` reads it at the start; `export.py` reads it back from the checkpoint to rebuild the net.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.training.composite import Mix
+from models.training.network import Width
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One resolution: it lasts until `until`, a share of the time budget."""
+
+    until: float
+    side_px: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate and time; `warmup` is a share of the budget."""
+
+    budget_minutes: float
+    evaluate_every_minutes: float
+    warmup: float
+    learning_rate: float
+    weight_decay: float
+    ema_decay: float
+    clip_norm: float
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run, besides the data."""
+
+    name: str
+    version: str
+    seed: int
+    tiers: tuple[str, ...]
+    cache_side_px: int
+    threads: int
+    loader_processes: int
+    bfloat16: bool
+    width: Width
+    schedule: Schedule
+    phases: tuple[Phase, ...]
+    mix: Mix
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The configuration in a TOML file; an unknown key is a TypeError that names it."""
+    return config_from(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def config_from(values: dict[str, Any]) -> TrainConfig:
+    """The configuration from parsed TOML (or from a checkpoint, which keeps the same dict)."""
+    plain = dict(values)
+    return TrainConfig(
+        width=Width(**plain.pop("width")),
+        schedule=Schedule(**plain.pop("schedule")),
+        phases=tuple(Phase(**phase) for phase in plain.pop("phases")),
+        mix=Mix(**plain.pop("mix")),
+        tiers=tuple(plain.pop("tiers")),
+        **plain,
+    )

@@ -1,0 +1,159 @@
+"""The training pictures in memory: manifest rows, filtered and decoded once to uint8.
+
+`train.py` loads the train split, `evaluate.py` the val split; both draw from a `Pool`, so no file
+is opened while training runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of manifest.csv; `prefix` is the source's short name, as in `ecssd`."""
+
+    file: str
+    kind: str
+    split: str
+    source_repo: str
+    licence: str
+    has_gt: str
+    tier: str
+
+    @property
+    def folder(self) -> str:
+        """`images`, `cutouts` or `backgrounds`."""
+        return self.file.split("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """The source's short name: `images/ecssd_00001.jpg` gives `ecssd`."""
+        return Path(self.file).stem.split("_")[0]
+
+    @property
+    def has_mask(self) -> bool:
+        """True for a photo with a human-made mask."""
+        return self.folder == "images" and self.has_gt == "1"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: RGB (H, W, 3) and alpha (H, W), uint8; alpha is None without a mask."""
+
+    row: Row
+    rgb: U8
+    alpha: U8 | None
+
+
+@dataclass
+class Pool:
+    """The decoded pictures by their use."""
+
+    photos: dict[str, list[Picture]] = field(default_factory=dict)  # with a mask, by prefix
+    cutouts: dict[str, list[Picture]] = field(default_factory=dict)  # true alpha, by prefix
+    plain: list[Picture] = field(default_factory=list)  # photos without a mask
+    backgrounds: list[Picture] = field(default_factory=list)
+
+    def count(self) -> int:
+        """How many pictures are held."""
+        masked = sum(len(v) for v in self.photos.values())
+        cut = sum(len(v) for v in self.cutouts.values())
+        return masked + cut + len(self.plain) + len(self.backgrounds)
+
+
+def read_manifest(data_dir: Path) -> list[Row]:
+    """All rows of manifest.csv, in file order."""
+    with (data_dir / "manifest.csv").open(newline="", encoding="utf-8") as f:
+        return [
+            Row(
+                file=line["file"],
+                kind=line["kind"],
+                split=line["split"],
+                source_repo=line["source_repo"],
+                licence=line["licence"],
+                has_gt=line["has_gt"],
+                tier=line["tier"],
+            )
+            for line in csv.DictReader(f)
+        ]
+
+
+def select(rows: Iterable[Row], split: str, tiers: Iterable[str]) -> list[Row]:
+    """The rows of one split whose licence tier is among `tiers`."""
+    wanted = set(tiers)
+    return [r for r in rows if r.split == split and r.tier in wanted]
+
+
+def data_digest(data_dir: Path) -> str:
+    """sha256 of manifest.csv, hex: which data a run saw."""
+    return hashlib.sha256((data_dir / "manifest.csv").read_bytes()).hexdigest()
+
+
+def load_pool(data_dir: Path, rows: Iterable[Row], side_max: int) -> Pool:
+    """Decodes every row, long side at most `side_max` px."""
+    pool = Pool()
+    for row in rows:
+        picture = load_picture(data_dir, row, side_max)
+        if row.folder == "backgrounds":
+            pool.backgrounds.append(picture)
+        elif row.folder == "cutouts":
+            pool.cutouts.setdefault(row.prefix, []).append(picture)
+        elif row.has_mask:
+            pool.photos.setdefault(row.prefix, []).append(picture)
+        else:
+            pool.plain.append(picture)
+    return pool
+
+
+def load_picture(data_dir: Path, row: Row, side_max: int) -> Picture:
+    """One decoded row; a cut-out comes cropped to its subject."""
+    path = data_dir / row.file
+    if row.folder == "cutouts":
+        bgra = read_image(path, cv2.IMREAD_UNCHANGED)
+        if bgra.shape[2] != 4:
+            raise ValueError(f"{path} has {bgra.shape[2]} channels, a cut-out needs 4 (RGBA)")
+        rgb, alpha = crop_to_subject(np.ascontiguousarray(bgra[..., 2::-1]), bgra[..., 3])
+        return Picture(row, fit_within(rgb, side_max), fit_within(alpha, side_max))
+    rgb = np.ascontiguousarray(read_image(path, cv2.IMREAD_COLOR)[..., ::-1])
+    if not row.has_mask:
+        return Picture(row, fit_within(rgb, side_max), None)
+    mask = read_image(data_dir / "masks" / f"{path.stem}.png", cv2.IMREAD_GRAYSCALE)
+    return Picture(row, fit_within(rgb, side_max), fit_within(mask, side_max))
+
+
+def read_image(path: Path, flags: int) -> U8:
+    """The decoded file, uint8; raises FileNotFoundError where OpenCV would give None."""
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise FileNotFoundError(f"{path} is missing or not a picture")
+    return np.asarray(image, np.uint8)
+
+
+def fit_within(image: U8, side_max: int) -> U8:
+    """The picture with its long side at most `side_max` px; never enlarged."""
+    h, w = image.shape[:2]
+    scale = side_max / max(h, w)
+    if scale >= 1.0:
+        return image
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def crop_to_subject(rgb: U8, alpha: U8) -> tuple[U8, U8]:
+    """Both cropped to the box where alpha is above 8 of 255; unchanged where nothing is."""
+    ys, xs = np.nonzero(alpha > 8)
+    if len(ys) == 0:
+        return rgb, alpha
+    box = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
+    return np.ascontiguousarray(rgb[box]), np.ascontiguousarray(alpha[box])
