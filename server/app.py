@@ -83,11 +83,11 @@ class App:
             clock=clock,
         )
         limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
-        remover = Remover(
+        self.remover = Remover(
             Pipeline(limits), self.host, self.workers, self.admission, self.metrics, clock=clock
         )
         self.removal = RemovalService(
-            remover, self.host, self.admission, self.metrics, config, clock=clock
+            self.remover, self.host, self.admission, self.metrics, config, clock=clock
         )
         self.metrics.watch(self.admission)
         self._interceptor = CallInterceptor(

@@ -79,7 +79,7 @@ class Batcher:
         self._run = run
         self._lane = lane
         self.max_batch = max_batch
-        self._free_slots = max_concurrent_runs
+        self._max_concurrent_runs = self._free_slots = max_concurrent_runs
         self._on_batch = on_batch
         self._clock = clock
         self._waiting: deque[_Item] = deque()
@@ -90,6 +90,23 @@ class Batcher:
     def waiting(self) -> int:
         """Images that no run has taken yet."""
         return len(self._waiting)
+
+    @property
+    def runs_in_place(self) -> bool:
+        """True when a worker may run its own image at once: one image a run, and as many runs as
+        there are workers, so that it never has to wait.
+        """
+        return self.max_batch == 1 and self._max_concurrent_runs >= self._lane.workers.threads
+
+    def infer_in_place(self, tensor: Tensor) -> Inferred:
+        """The alpha of one prepared image, run in the calling worker.
+
+        Raises:
+            EngineFailed: the run failed.
+        """
+        self._on_batch(1)
+        alphas, started_at, ended_at = self._run_timed([tensor])
+        return Inferred(alphas[0], 1, 0.0, (ended_at - started_at) * 1e3)
 
     async def infer(self, tensor: Tensor, deadline: Deadline) -> Inferred:
         """The alpha of one prepared image.
@@ -159,7 +176,9 @@ class Batcher:
         """Runs once and resolves every image of the batch, with its alpha or with the error."""
         try:
             self._on_batch(len(batch))
-            alphas, started_at, ended_at = await self._lane.run(self._run_timed, batch)
+            alphas, started_at, ended_at = await self._lane.run(
+                self._run_timed, [item.tensor for item in batch]
+            )
             for item, alpha in zip(batch, alphas, strict=True):
                 if not item.future.done():
                     item.future.set_result(
@@ -178,8 +197,7 @@ class Batcher:
             for item in batch:
                 item.fail(error)
 
-    def _run_timed(self, batch: list[_Item]) -> tuple[Tensor, float, float]:
+    def _run_timed(self, tensors: list[Tensor]) -> tuple[Tensor, float, float]:
         started_at = self._clock()
-        tensors = [item.tensor for item in batch]
         alphas = self._run(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
         return alphas, started_at, self._clock()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server.batcher import Batcher
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.server.serving import Serve, Served, serving
 
@@ -22,11 +23,15 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def serve(model_dir: Path) -> Serve:
+@pytest.fixture(params=["in one go", "by stages"])
+def serve(
+    model_dir: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Serve:
     """`async with serve(max_requests=2) as served`: a server with these settings and a channel to
-    it.
+    it; once as images go through a CPU engine, once as through one that forms batches.
     """
+    if request.param == "by stages":
+        monkeypatch.setattr(Batcher, "runs_in_place", False)
     return partial(serving, model_dir)
 
 

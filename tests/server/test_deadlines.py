@@ -11,8 +11,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.deadline import Deadline, DeadlineExpired
-from tests.server.fakes import ManualClock, config_message, eventually, frame_message, request
+from server.job import EncodedSource, Options
+from server.remover import Job
+from tests.server.fakes import (
+    ManualClock,
+    config_message,
+    eventually,
+    frame_message,
+    picture,
+    request,
+)
 from tests.server.serving import Serve, Served
+
+
+def new_job(deadline: Deadline) -> Job:
+    return Job(EncodedSource(picture()), Options(), deadline, arrived_at=deadline.clock())
 
 
 def test_a_deadline_knows_what_is_left_and_says_where_it_ran_out() -> None:
@@ -34,12 +47,26 @@ async def test_an_enforced_deadline_lets_other_timeouts_through() -> None:
 
 
 async def test_a_request_whose_time_is_over_on_arrival_costs_no_decoding(served: Served) -> None:
-    runs = len(served.registry.engines["tiny"].batches)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.removal.Remove(request(), timeout=0)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await served.removal.Remove(request())
-    assert len(served.registry.engines["tiny"].batches) == runs + 1
+    job = new_job(Deadline.after(0))
+    with pytest.raises(DeadlineExpired, match="on its way here"):
+        await served.app.remover.remove(job, wait=False)
+    assert job.report.source_width == 0
+    assert served.app.admission.images == 0
+
+
+async def test_an_image_that_is_cancelled_in_the_model_is_not_encoded(served: Served) -> None:
+    engine = served.registry.engines["tiny"]
+    engine.open.clear()
+    job = new_job(Deadline.after(30))
+    work = asyncio.create_task(served.app.remover.remove(job, wait=False))
+    await eventually(lambda: engine.running == 1, "it runs")
+    work.cancel()
+    _, waiting = await asyncio.wait({work}, timeout=0.05)
+    assert waiting  # for its thread, which still reads the image
+    engine.open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert (job.result.ByteSize(), served.app.admission.images) == (0, 0)
 
 
 async def test_a_request_that_expires_in_the_queue_never_reaches_the_model(serve: Serve) -> None:

@@ -18,10 +18,12 @@ from server.codecs import errors as codec_errors
 from server.config import ConfigError
 from server.errors import TABLE, forget_frames, status_of, trailers
 from server.option_rules import InvalidOption
+from server.remover import GivenUp
 
 # Not a caller's to see: they end the start of the server, or become INTERNAL on purpose.
 NOT_ON_THE_WIRE = {
     ConfigError,
+    GivenUp,
     model_errors.ModelError,  # only its kinds are raised
     model_errors.EngineFailed,
 }
