@@ -141,12 +141,15 @@ def _address(manifest: Manifest, source: str | Path | None) -> str:
     if "://" not in text:
         path = Path(text)
         return str(path / name if path.is_dir() else path)
-    scheme = urlsplit(text).scheme
-    if scheme not in ("http", "https", "file"):
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise PullFailed(f"--from is {text!r}, which is no address: {error}") from error
+    if parts.scheme not in ("http", "https", "file"):
         raise PullFailed(
             f"--from is {text!r}; allowed are http, https and file addresses, and paths"
         )
-    is_file = urlsplit(text).path.endswith(".onnx")
+    is_file = parts.path.endswith(".onnx")
     return text if is_file else f"{text.rstrip('/')}/{name}"
 
 

@@ -29,8 +29,8 @@ class VerifiedWeights:
 
 
 def default_cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """The cache folder: $MATTESTREAM_CACHE, else mattestream in $XDG_CACHE_HOME or ~/.cache."""
-    if chosen := environ.get("MATTESTREAM_CACHE"):
+    """The cache folder: $MATTESTREAM_CACHE_DIR, else mattestream in $XDG_CACHE_HOME or ~/.cache."""
+    if chosen := environ.get("MATTESTREAM_CACHE_DIR"):
         return Path(chosen).expanduser()
     # The XDG standard says that a relative path there is to be ignored.
     shared = Path(environ.get("XDG_CACHE_HOME", ""))

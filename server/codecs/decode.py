@@ -26,6 +26,7 @@ from server.job import RawSource, Source
 _MAX_ICC_BYTES = 4 << 20  # printers' profiles are 0.5 to 3 MB, cameras' 0.5 to 4 kB
 _ICC_HEADER_BYTES = 128
 _ORIENTATION_TAG = 274
+_X_RESOLUTION_TAG = 282
 _MAX_RARE_TIFF_MEGAPIXELS = 16  # four 64-bit samples: 512 MB
 
 # OpenCV reports every odd TIFF on stderr; what a caller sent belongs in the caller's answer.
@@ -134,6 +135,8 @@ def _decode_by_pillow(data: bytes, header: Header, limits: Limits) -> _Stored:
         if isinstance(image, TiffImageFile):
             exif = Exif(_tiff_orientation(image.tag_v2.get(_ORIENTATION_TAG)))
         dpi = _usable_dpi(image.info.get("dpi"))
+        if isinstance(image, TiffImageFile) and _X_RESOLUTION_TAG not in image.tag_v2:
+            dpi = None  # Pillow makes up 1 dpi where the file says none
         return _Stored(rgb, alpha, exif, image.info.get("icc_profile") or b"", dpi, notes)
 
 

@@ -210,6 +210,10 @@ def test_an_unknown_kind_of_address_is_refused(tmp_path, acorn):
     )
 
 
+def test_an_address_that_is_none_is_refused(tmp_path, acorn):
+    assert "which is no address" in refused(acorn, tmp_path, source="http://[bad")
+
+
 def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path, acorn):
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(PullFailed, match=r"cannot write .*: (Not a directory|File exists)"):

@@ -15,8 +15,8 @@ from tests.fakes.tiny_onnx import write_tiny_model
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"MATTESTREAM_CACHE": "/a/b"}, Path("/a/b")),
-        ({"MATTESTREAM_CACHE": "/a/b", "XDG_CACHE_HOME": "/x"}, Path("/a/b")),
+        ({"MATTESTREAM_CACHE_DIR": "/a/b"}, Path("/a/b")),
+        ({"MATTESTREAM_CACHE_DIR": "/a/b", "XDG_CACHE_HOME": "/x"}, Path("/a/b")),
         ({"XDG_CACHE_HOME": "/x"}, Path("/x/mattestream")),
         ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache/mattestream"),
         ({}, Path.home() / ".cache/mattestream"),

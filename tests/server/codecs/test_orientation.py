@@ -123,6 +123,12 @@ def test_the_resolution_is_kept_when_asked_and_only_then(kind: str) -> None:
     assert decode(EncodedSource(data), LIMITS).dpi is None
 
 
+# Not BMP: Pillow writes 96 dpi into each.
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF"])
+def test_no_resolution_is_made_up_where_the_file_has_none(kind: str) -> None:
+    assert kept(saved(PHOTO, kind)).dpi is None
+
+
 def test_the_resolution_of_exif_counts_where_the_format_itself_has_none() -> None:
     data = saved(PHOTO, "WEBP", exif=exif_block(1, dpi=240))
     assert kept(data).dpi == (240, 240)
