@@ -8,7 +8,6 @@ async with AsyncClient() as client:
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -17,19 +16,20 @@ from collections.abc import (
 )
 from typing import Literal, Self, TypeVar, Unpack, overload
 
-import grpc
 from grpc import aio
 
 from mattestream import calls, channel, health
 from mattestream.aio_sender import Images, Sender, off_loop
-from mattestream.errors import from_rpc_error
+from mattestream.errors import MattestreamError
 from mattestream.reply import FrameFailed, Removal, removal
 from mattestream.request import (
+    ON_ERROR,
     DeliveryName,
     ImageInput,
     RemoveKeywords,
     build_request,
     build_stream_config,
+    choose,
 )
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
 
@@ -59,6 +59,7 @@ class AsyncClient:
         retries: bool = True,
     ) -> None:
         self.timeout_s = timeout_s
+        self._closed = False
         self._connection = channel.connection(
             address, api_key=api_key, tls=tls, max_message_mib=max_message_mib, retries=retries
         )
@@ -82,7 +83,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; calls under way end with `Cancelled`."""
+        """Closes the connection; calls under way, and calls made later, end with `Cancelled`."""
+        self._closed = True
         await self._channel.close()
 
     async def remove(
@@ -98,7 +100,7 @@ class AsyncClient:
         calls.check_size(request.ByteSize(), self._connection.max_message_bytes)
         metadata = calls.with_request_id(self._connection.metadata(), request_id)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        with calls.typed_errors():
+        with calls.typed_errors(self._is_closed):
             return removal(await self._removal.Remove(request, timeout=limit_s, metadata=metadata))
 
     @overload
@@ -141,7 +143,8 @@ class AsyncClient:
         one that blocks does not hold up the loop.
         """
         config = build_stream_config(options, window=window, delivery=delivery)
-        return self._stream(config, images, timeout_s=timeout_s, raises=on_error == "raise")
+        raises = choose("on_error", on_error, ON_ERROR)
+        return self._stream(config, images, timeout_s=timeout_s, raises=raises)
 
     async def _stream(
         self,
@@ -152,12 +155,13 @@ class AsyncClient:
         raises: bool,
     ) -> AsyncGenerator[Removal | FrameFailed, None]:
         sender = Sender(config, images, self._connection.max_message_bytes)
-        call = self._removal.RemoveStream(
-            sender.messages(), timeout=timeout_s, metadata=self._connection.metadata()
-        )
+        with calls.typed_errors(self._is_closed):
+            call = self._removal.RemoveStream(
+                sender.messages(), timeout=timeout_s, metadata=self._connection.metadata()
+            )
         sender.on_failure(call.cancel)
         try:
-            with calls.typed_errors(sender.raise_own_failure):
+            with calls.typed_errors(self._is_closed, sender.raise_own_failure):
                 async for message in call:
                     for item in await sender.receive(message):
                         if raises and isinstance(item, FrameFailed):
@@ -167,10 +171,6 @@ class AsyncClient:
                 if raises:
                     raise left.error
                 yield left
-        except asyncio.CancelledError:
-            # grpc.aio reports a call that we cancelled ourselves as the task's cancellation.
-            sender.raise_own_failure()
-            raise
         finally:
             call.cancel()
 
@@ -198,7 +198,8 @@ class AsyncClient:
         """Returns when the server (or one model of it) is warm and serving.
 
         Raises:
-            Unavailable, DeadlineExceeded: nobody answered, or it was not ready in time.
+            DeadlineExceeded: nobody answered, or it was not ready in time; the sentence says which.
+            NotBuilt: what answers there is no mattestream server.
         """
         watch = self._channel.unary_stream(
             health.WATCH,
@@ -209,18 +210,24 @@ class AsyncClient:
         deadline_s = time.monotonic() + timeout_s
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.0)
-            call = watch(service, timeout=left_s, wait_for_ready=True)
+            status: int | None = None  # of this watch: what an earlier one said may be over
             try:
-                async for status in call:
-                    if status == health.SERVING:
-                        return
-            except grpc.RpcError as error:
-                calls.check_still_waiting(from_rpc_error(error), service, timeout_s)
-            finally:
-                call.cancel()
+                with calls.typed_errors(self._is_closed):
+                    call = watch(service, timeout=left_s, wait_for_ready=True)
+                    try:
+                        async for status in call:
+                            if status == health.SERVING:
+                                return
+                    finally:
+                        call.cancel()
+            except MattestreamError as error:
+                calls.check_still_waiting(error, model, status, timeout_s)
 
     async def _unary(self, method: Callable[..., Awaitable[_Reply]], request: object) -> _Reply:
-        with calls.typed_errors():
+        with calls.typed_errors(self._is_closed):
             return await method(
                 request, timeout=self.timeout_s, metadata=self._connection.metadata()
             )
+
+    def _is_closed(self) -> bool:
+        return self._closed

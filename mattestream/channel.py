@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+
+from mattestream.errors import InvalidRequest
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 60.0
@@ -14,6 +17,8 @@ DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_MAX_MESSAGE_MIB = 288
 
 API_KEY_KEY = "x-api-key"
+# grpc refuses other values with "Invalid metadata", and long ones as if the server were full.
+_SENDABLE = re.compile(r"(?! )[\x20-\x7e]{1,4096}(?<! )")
 
 _SERVICE = "mattestream.v1.BackgroundRemovalService"
 _MODELS = "mattestream.v1.ModelsService"
@@ -110,7 +115,17 @@ class Connection:
 def connection(
     address: str, *, api_key: str | None, tls: Tls | bool, max_message_mib: int, retries: bool
 ) -> Connection:
-    """The settings of a client's constructor as one value; `tls=True` means the system's roots."""
+    """The settings of a client's constructor as one value; `tls=True` means the system's roots.
+
+    Raises:
+        InvalidRequest: the key is nothing that a header can carry.
+    """
+    if api_key and not _SENDABLE.fullmatch(api_key):
+        # The key itself stays out of messages and logs.
+        raise InvalidRequest(
+            f"the API key ({len(api_key)} characters) cannot be sent: it may have up to 4096 "
+            "printable ASCII characters, without spaces or a line end around them"
+        )
     return Connection(
         address=address,
         api_key=api_key,

@@ -17,15 +17,17 @@ from typing import Literal, Self, TypeVar, Unpack, overload
 import grpc
 
 from mattestream import calls, channel, health
-from mattestream.errors import from_rpc_error
+from mattestream.errors import MattestreamError
 from mattestream.reply import FrameFailed, Removal, removal
 from mattestream.request import (
+    ON_ERROR,
     DeliveryName,
     Frame,
     ImageInput,
     RemoveKeywords,
     build_request,
     build_stream_config,
+    choose,
 )
 from mattestream.sender import Sender
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
@@ -56,6 +58,7 @@ class Client:
         retries: bool = True,
     ) -> None:
         self.timeout_s = timeout_s
+        self._closed = False
         self._connection = channel.connection(
             address, api_key=api_key, tls=tls, max_message_mib=max_message_mib, retries=retries
         )
@@ -75,7 +78,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls under way end with `Cancelled`."""
+        """Closes the connection; calls under way, and calls made later, end with `Cancelled`."""
+        self._closed = True
         self._channel.close()
 
     def remove(
@@ -100,7 +104,7 @@ class Client:
         request = build_request(image, options)
         calls.check_size(request.ByteSize(), self._connection.max_message_bytes)
         metadata = calls.with_request_id(self._connection.metadata(), request_id)
-        with calls.typed_errors():
+        with calls.typed_errors(self._is_closed):
             return removal(
                 self._removal.Remove(request, timeout=self._limit(timeout_s), metadata=metadata)
             )
@@ -157,7 +161,8 @@ class Client:
             MattestreamError: the stream as a whole failed (raised in the loop).
         """
         config = build_stream_config(options, window=window, delivery=delivery)
-        return self._stream(config, images, timeout_s=timeout_s, raises=on_error == "raise")
+        raises = choose("on_error", on_error, ON_ERROR)
+        return self._stream(config, images, timeout_s=timeout_s, raises=raises)
 
     def _stream(
         self,
@@ -168,12 +173,13 @@ class Client:
         raises: bool,
     ) -> Generator[Removal | FrameFailed, None, None]:
         sender = Sender(config, images, self._connection.max_message_bytes)
-        call = self._removal.RemoveStream(
-            sender.messages(), timeout=timeout_s, metadata=self._connection.metadata()
-        )
+        with calls.typed_errors(self._is_closed):
+            call = self._removal.RemoveStream(
+                sender.messages(), timeout=timeout_s, metadata=self._connection.metadata()
+            )
         sender.on_failure(call.cancel)
         try:
-            with calls.typed_errors(sender.raise_own_failure):
+            with calls.typed_errors(self._is_closed, sender.raise_own_failure):
                 for message in call:
                     for item in sender.receive(message):
                         if raises and isinstance(item, FrameFailed):
@@ -208,7 +214,8 @@ class Client:
         """Returns when the server (or one model of it) is warm and serving.
 
         Raises:
-            Unavailable, DeadlineExceeded: nobody answered, or it was not ready in time.
+            DeadlineExceeded: nobody answered, or it was not ready in time; the sentence says which.
+            NotBuilt: what answers there is no mattestream server.
         """
         watch = self._channel.unary_stream(
             health.WATCH,
@@ -219,19 +226,25 @@ class Client:
         deadline_s = time.monotonic() + timeout_s
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.0)
-            call = watch(service, timeout=left_s, wait_for_ready=True)
+            status: int | None = None  # of this watch: what an earlier one said may be over
             try:
-                for status in call:
-                    if status == health.SERVING:
-                        return
-            except grpc.RpcError as error:
-                calls.check_still_waiting(from_rpc_error(error), service, timeout_s)
-            finally:
-                call.cancel()
+                with calls.typed_errors(self._is_closed):
+                    call = watch(service, timeout=left_s, wait_for_ready=True)
+                    try:
+                        for status in call:
+                            if status == health.SERVING:
+                                return
+                    finally:
+                        call.cancel()
+            except MattestreamError as error:
+                calls.check_still_waiting(error, model, status, timeout_s)
 
     def _limit(self, timeout_s: float | None) -> float | None:
         return self.timeout_s if timeout_s is None else timeout_s
 
     def _unary(self, method: Callable[..., _Reply], request: object) -> _Reply:
-        with calls.typed_errors():
+        with calls.typed_errors(self._is_closed):
             return method(request, timeout=self.timeout_s, metadata=self._connection.metadata())
+
+    def _is_closed(self) -> bool:
+        return self._closed

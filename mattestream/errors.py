@@ -11,7 +11,7 @@
     ├── Overloaded              the server is full                      RESOURCE_EXHAUSTED
     ├── DeadlineExceeded        not done within `timeout_s`             DEADLINE_EXCEEDED
     ├── Unavailable             nobody there, or shutting down          UNAVAILABLE
-    ├── Cancelled               the call was given up                   CANCELLED
+    ├── Cancelled               given up, or the client is closed       CANCELLED
     └── ServerError             the server's own fault                  INTERNAL, ...
 
 The sentences come from the server as they are: what was seen, what is allowed, what to do.
@@ -90,7 +90,7 @@ class Unavailable(MattestreamError):
 
 
 class Cancelled(MattestreamError):
-    """The call was given up before it was answered."""
+    """The call was given up before it was answered, or its client is closed."""
 
 
 class ServerError(MattestreamError):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import MattestreamError, ServerError, from_frame_error
+from mattestream.files import write_file
 from mattestream.v1 import image_pb2, removal_pb2, report_pb2
 
 _CHANNELS = {
@@ -59,22 +60,22 @@ class Removal:
         """The file name's ending that fits, with the dot; ".raw" for pixels."""
         return EXTENSIONS.get(self.media_type, ".raw")
 
-    def save(self, target: str | os.PathLike[str] | BinaryIO) -> None:
+    def save(self, target: str | os.PathLike[str] | BinaryIO, *, replace: bool = True) -> None:
         """Writes `data` to a path or an open binary file; a path is replaced in one step.
 
         A crash leaves the old file or the new one, never half of one.
+
+        Args:
+            target: a path whose folder is there, or the file.
+            replace: False keeps what a path holds already.
+
+        Raises:
+            FileExistsError: something is at the path, and `replace` is False.
         """
         if not isinstance(target, str | os.PathLike):
             target.write(self.data)
             return
-        path = Path(target)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(self.data)
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_file(Path(target), self.data, replace=replace)
 
     def array(self) -> NDArray[np.uint8]:
         """The pixels, (H, W) for an alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.

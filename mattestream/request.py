@@ -7,6 +7,7 @@ to judge, so that every caller gets the same sentence.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,12 @@ _CHANNELS = {
     3: image_pb2.PIXEL_FORMAT_RGB8,
     4: image_pb2.PIXEL_FORMAT_RGBA8,
 }
-_MAX_QUALITY = 2**32 - 1  # what the field can hold; 1..100 is the server's rule
+# True where the first failed frame ends the stream.
+ON_ERROR: Mapping[str, bool] = {"yield": False, "raise": True}
+# What the fields can hold; narrower ranges are the server's rules.
+_UINT32_MAX = 2**32 - 1
+_UINT64_MAX = 2**64 - 1
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 class ReadableFile(Protocol):
@@ -125,14 +131,12 @@ def build_options(
     if model is not None:
         message.model = model
     if output is not None:
-        message.output = _choose("output", output, OUTPUTS)
+        message.output = choose("output", output, OUTPUTS)
     if format is not None:
-        message.format = _choose("format", format, FORMATS)
+        message.format = choose("format", format, FORMATS)
     if quality is not None:
         # 0 means "default" on the wire; asked for by name it is a mistake.
-        if not isinstance(quality, int) or not 0 < quality <= _MAX_QUALITY:
-            raise InvalidRequest(f"quality is {quality!r}: give a whole number from 1 to 100")
-        message.quality = quality
+        message.quality = _whole("quality", quality, 1, _UINT32_MAX, "from 1 to 100")
     if background is None and output == "composite":
         background = "white"
     if background is not None:
@@ -191,24 +195,31 @@ def build_stream_config(
         delivery: "in_order" or "latest".
 
     Raises:
-        InvalidRequest: a name is unknown or `window` is negative.
+        InvalidRequest: a name is unknown, or `window` is negative or no whole number.
     """
-    if window < 0:
-        raise InvalidRequest(f"window is {window}: give 1 or more, or 0 for the server's setting")
+    window = _whole("window", window, 0, _UINT32_MAX, "of 1 or more, or 0 for the server's setting")
     return removal_pb2.RemoveStreamRequest(
         config=removal_pb2.StreamConfig(
             options=build_options(**keywords),
-            delivery=_choose("delivery", delivery, DELIVERIES),
+            delivery=choose("delivery", delivery, DELIVERIES),
             window=window,
         )
     )
 
 
 def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
-    """One frame as a message of a stream."""
-    return removal_pb2.RemoveStreamRequest(
-        frame=removal_pb2.Frame(frame_id=frame_id, pts=frame.pts, image=build_image(frame.image))
+    """One frame as a message of a stream.
+
+    Raises:
+        InvalidRequest: `frame_id` or `pts` does not fit its field.
+        BadImage: as `build_image`.
+    """
+    message = removal_pb2.Frame(
+        frame_id=_whole("frame_id", frame_id, 0, _UINT64_MAX, "from 0 to 2**64 - 1"),
+        pts=_whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
+        image=build_image(frame.image),
     )
+    return removal_pb2.RemoveStreamRequest(frame=message)
 
 
 def image_bytes(message: image_pb2.Image) -> int:
@@ -231,10 +242,26 @@ def _raw(pixels: NDArray[Any]) -> image_pb2.RawImage:
 _Value = TypeVar("_Value")
 
 
-def _choose(option: str, name: str, known: Mapping[str, _Value]) -> _Value:
+def choose(option: str, name: str, known: Mapping[str, _Value]) -> _Value:
+    """What `name` stands for in `known`.
+
+    Raises:
+        InvalidRequest: nothing; the sentence lists the names.
+    """
     try:
         return known[name]
     except (KeyError, TypeError):
         raise InvalidRequest(
             f"{option} is {name!r}, known are {', '.join(known)}: choose one of these"
         ) from None
+
+
+def _whole(name: str, value: int, low: int, high: int, allowed: str) -> int:
+    """`value`, which may be any integer type, NumPy's too; `allowed` is for the sentence."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if not low <= number <= high:
+        raise InvalidRequest(f"{name} is {value!r}: give a whole number {allowed}")
+    return number

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -18,8 +17,9 @@ import grpc
 import structlog
 
 from mattestream import __version__
+from models.errors import ModelNotFound
 from models.registry import Registry
-from server import logs
+from server import logs, signals
 from server.admission import Admission
 from server.auth import ApiKeys
 from server.catalogue import open_registry
@@ -27,7 +27,7 @@ from server.codecs.header import Limits
 from server.config import Config, ConfigError
 from server.health import Health
 from server.interceptors import CallInterceptor
-from server.listener import StartError, bind, new_server, warn_if_exposed
+from server.listener import StartError, bind, new_server, shown_address, warn_if_exposed
 from server.metrics import Metrics, MetricsServer
 from server.model_host import ModelHost
 from server.pipeline import Pipeline
@@ -120,19 +120,25 @@ class App:
         # OpenCV's own threads would fight with the workers for the same cores.
         cv2.setNumThreads(1)
         warn_if_exposed(self.config)
+        problems = await asyncio.to_thread(self.host.registry.problems)
+        for problem in problems:
+            self._log.warning("model problem", problem=problem)
         self.workers.start()
         self.host.start()
         try:
             await self._listen()
             for name in dict.fromkeys((self.config.model, *self.config.load)):
                 await self.host.load(name)
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, ModelNotFound) and problems:
+                # The wanted manifest may be one of those that could not be read.
+                raise ModelNotFound("; ".join([str(error), *problems])) from error
             raise
         await self.health.set_server(True)
         self._log.info(
             "ready",
-            address=f"{self.config.host}:{self.port}",
+            address=shown_address(self.config.host, self.port),
             metrics=self._metrics_address(),
             models=[self.config.model, *self.config.load],
             threads=self.config.worker_threads,
@@ -178,12 +184,13 @@ class App:
             The exit code: 0, or 1 when calls were cut off.
         """
         loop = asyncio.get_running_loop()
-        signals: asyncio.Queue[str] = asyncio.Queue()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signals.put_nowait, signal.Signals(number).name)
+        came: asyncio.Queue[str] = asyncio.Queue()
+        for number in signals.STOPPING:
+            loop.add_signal_handler(number, came.put_nowait, number.name)
+        signals.let_in()
         try:
             starting = asyncio.create_task(self.start())
-            name = asyncio.create_task(signals.get())
+            name = asyncio.create_task(came.get())
             await asyncio.wait({starting, name}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 starting.cancel()  # a signal while models load
@@ -194,9 +201,9 @@ class App:
                 raise error
             self._log.info("signal", name=await name)
             draining = asyncio.create_task(self.drain())
-            again = asyncio.create_task(signals.get())
+            again = asyncio.create_task(came.get())
             await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
-            if again.done():
+            if not draining.done():
                 self._log.warning("second signal: stopping at once", calls_cut=self.gate.calls)
                 draining.cancel()
                 await asyncio.wait({draining})
@@ -205,7 +212,7 @@ class App:
             again.cancel()
             return 0 if draining.result() else 1
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals.STOPPING:
                 loop.remove_signal_handler(number)
 
     async def __aenter__(self) -> App:
@@ -246,7 +253,7 @@ class App:
     def _metrics_address(self) -> str:
         if self.metrics_port < 0:
             return "off"
-        return f"http://{self.config.metrics_host}:{self.metrics_port}/metrics"
+        return f"http://{shown_address(self.config.metrics_host, self.metrics_port)}/metrics"
 
 
 def serve(config: Config) -> int:

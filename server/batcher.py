@@ -173,7 +173,26 @@ class Batcher:
         self._pump()
 
     async def _run_batch(self, batch: list[_Item]) -> None:
-        """Runs once and resolves every image of the batch, with its alpha or with the error."""
+        """Resolves every image of the batch, with its alpha or with its own error.
+
+        One image can spoil a run for all that share it, so the images of a failed run are run
+        again one by one, within its slot.
+        """
+        error = await self._try_run(batch)
+        if error is None:
+            return
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        del error  # its traceback holds the whole batch
+        for item in batch:
+            if item.deadline.is_over:
+                item.fail(item.deadline.expired("waiting for the model"))
+            else:
+                await self._run_batch([item])
+
+    async def _try_run(self, batch: list[_Item]) -> Exception | None:
+        """Runs once; why it failed, or None and all images have their alpha."""
         try:
             self._on_batch(len(batch))
             alphas, started_at, ended_at = await self._lane.run(
@@ -193,9 +212,9 @@ class Batcher:
             for item in batch:
                 item.future.cancel()
             raise
-        except Exception as error:  # whatever it was, it is the images' answer; the loop lives on
-            for item in batch:
-                item.fail(error)
+        except Exception as error:  # whatever it was, it becomes an answer; the loop lives on
+            return error
+        return None
 
     def _run_timed(self, tensors: list[Tensor]) -> tuple[Tensor, float, float]:
         started_at = self._clock()

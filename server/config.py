@@ -152,8 +152,7 @@ class Config:
         1024,
         int,
         "Calls of every method open at once, the last line of defence: beyond it calls are refused "
-        "before "
-        "their message is read, without a hint.",
+        "before their message is read, without a hint.",
         unit="calls",
         low=1,
         high=1_000_000,
@@ -161,7 +160,8 @@ class Config:
     stream_stall_s: float = _key(
         300.0,
         float,
-        "A stream whose client reads no answer for this long is ended.",
+        "A stream is ended when its client reads no answer for this long, or sends nothing for as "
+        "long while it has no frame in work.",
         unit="seconds",
         low=0.01,
         high=86_400.0,
@@ -232,8 +232,7 @@ class Config:
         None,
         Path,
         "File with one API key a line; callers send one as `x-api-key` or `authorization: Bearer`. "
-        "Health "
-        "checks need none.",
+        "Health checks need none.",
         optional=True,
     )
 

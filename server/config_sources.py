@@ -50,7 +50,7 @@ def _from_file(path: Path) -> Iterator[tuple[Key, object, str]]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number without end
         raise ConfigError(f"the config file {path} is not valid TOML: {error}") from error
     by_name = {key.name: key for key in keys()}
     for name, raw in table.items():
@@ -90,7 +90,7 @@ def _hint(name: str, known: list[str]) -> str:
 
 
 def _read(key: Key, raw: object, source: str) -> object:
-    if key.optional and raw in {"", None}:
+    if key.optional and (raw is None or raw == ""):
         return None
     value: object
     if key.many:
@@ -107,13 +107,18 @@ def _read(key: Key, raw: object, source: str) -> object:
 
 
 def _one(key: Key, raw: object, source: str) -> object:
-    if isinstance(raw, str) and key.kind in {int, float}:
-        try:
+    is_number = isinstance(raw, int) and not isinstance(raw, bool)
+    try:
+        if isinstance(raw, str) and key.kind in {int, float}:
             return key.kind(raw)
-        except ValueError:
-            raise ConfigError(f"{source} is {raw!r}: it must be {key.allowed}") from None
-    if isinstance(raw, str) and key.kind is Path:
-        return Path(raw).expanduser()
-    if key.kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
+        if isinstance(raw, str) and key.kind is Path:
+            return Path(raw).expanduser()
+        if is_number and key.kind is float:
+            return float(raw)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{source} is {raw!r}: it must be {key.allowed}") from None
+    except RuntimeError:
+        raise ConfigError(
+            f"{source} is {raw!r}: there is no home folder of that name, give the whole path"
+        ) from None
     return raw

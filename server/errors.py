@@ -25,6 +25,7 @@ from server.model_host import DefaultModelStays, ModelLoading, ModelNotLoaded
 from server.option_rules import InvalidOption, NotBuilt
 from server.shutdown import ShuttingDown
 from server.stream import StreamBroken, StreamStalled
+from server.wire import DamagedMessage
 
 TABLE: Mapping[type[Exception], StatusCode] = {
     # The caller's image and options.
@@ -33,6 +34,7 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     NotBuilt: StatusCode.UNIMPLEMENTED,
     NeverFits: StatusCode.INVALID_ARGUMENT,
     StreamBroken: StatusCode.INVALID_ARGUMENT,
+    DamagedMessage: StatusCode.INVALID_ARGUMENT,
     # Models.
     models.ModelNotFound: StatusCode.NOT_FOUND,
     models.ManifestError: StatusCode.FAILED_PRECONDITION,
@@ -95,7 +97,7 @@ def status_of(error: Exception, request_id: str) -> Status:
             message = str(error)
             if len(message) > MAX_MESSAGE_CHARS:
                 message = message[: MAX_MESSAGE_CHARS - 1] + "…"
-            reason = "image" if isinstance(error, codecs.ImageRejected) else ""
+            reason = "image" if isinstance(error, codecs.ImageRejected | NeverFits) else ""
             return Status(code, message, _retry_after_ms(error), reason=reason)
     return Status(StatusCode.INTERNAL, f"internal error, request {request_id}", is_internal=True)
 

@@ -1,10 +1,13 @@
-"""The gRPC server as the network sees it: its services, limits, keepalive, TLS, and who can reach
-it.
+"""The gRPC server as the network sees it: its services, limits, keepalive, address, TLS, and who
+can reach it.
 
 Made by `server.app`, which owns its life.
 """
 
 from __future__ import annotations
+
+import errno
+import socket
 
 import grpc
 import structlog
@@ -18,6 +21,8 @@ from server.interceptors import CallInterceptor
 from server.services.models import ModelsService
 from server.services.removal import RemovalService
 
+# Protobuf's and gRPC's own limit.
+LARGEST_MESSAGE_BYTES = 2**31 - 1
 MODELS_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelsService"].full_name
 
 
@@ -65,19 +70,20 @@ def bind(server: grpc.aio.Server, config: Config) -> int:
     Raises:
         StartError: the address is taken, or TLS files cannot be used.
     """
-    address = f"{config.host}:{config.port}"
+    address = shown_address(config.host, config.port)
+    credentials = _credentials(config)
     try:
-        credentials = _credentials(config)
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        # gRPC gives the same error for a taken port and for a bad certificate.
-        tls = f"; or TLS refuses {config.tls_cert} and {config.tls_key}" if config.tls_cert else ""
-        raise StartError(
-            f"cannot listen on {address}: is another server running there? Choose another --port "
-            f"or --host{tls}"
-        ) from error
+        # gRPC gives the same error for everything.
+        raise StartError(f"cannot listen on {address}: {_what_is_wrong(config)}") from error
+
+
+def shown_address(host: str, port: int) -> str:
+    """Host and port as one text; an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def warn_if_exposed(config: Config) -> None:
@@ -100,8 +106,35 @@ def warn_if_exposed(config: Config) -> None:
 
 
 def largest_answer_bytes(config: Config) -> int:
-    """Bytes of the largest answer: raw RGBA of the largest image, and room for a noisy PNG."""
-    return int(config.max_megapixels * 1e6 * 4 * 1.01) + 4 * MEBIBYTE
+    """Bytes of the largest answer: raw RGBA of the largest image, and room for a noisy PNG; never
+    more than a message can hold.
+    """
+    wanted = int(config.max_megapixels * 1e6 * 4 * 1.01) + 4 * MEBIBYTE
+    return min(wanted, LARGEST_MESSAGE_BYTES)
+
+
+def _what_is_wrong(config: Config) -> str:
+    """Why gRPC could not listen, and what to do: found by asking the system for the same port."""
+    try:
+        found = socket.getaddrinfo(config.host.strip("[]"), config.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return f"{config.host!r} is not known as a host, choose another --host"
+    family, kind, _, _, address = found[0]
+    try:
+        with socket.socket(family, kind) as probe:
+            # As gRPC does, so that connections of a server that has just ended do no harm.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return "is another server running there? Choose another --port or --host"
+        return f"{error.strerror}, choose another --port or --host"
+    if config.tls_cert is not None:
+        return (
+            f"TLS refuses {config.tls_cert} and {config.tls_key}, check that they belong together"
+        )
+    return "gRPC does not say why, choose another --port or --host"
 
 
 def _credentials(config: Config) -> grpc.ServerCredentials | None:

@@ -103,7 +103,7 @@ RULES: Mapping[str, Rule] = {
         )
     ),
     "format": Choice(frozenset(range(1, 7))),  # all six
-    "quality": Number(0, 100, is_built=True),
+    "quality": Number(1, 100, is_built=True),
     "edges.refine": Choice(frozenset({options_pb2.REFINE_OFF})),
     "edges.feather_px": Number(0, 100, neutral=0),
     "edges.shift_px": Number(-100, 100, neutral=0),

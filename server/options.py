@@ -2,13 +2,12 @@
 
 Called by the services for each request and by the CLI's local mode. A field that is not built yet
 is refused by name unless its value asks for nothing; a field without a rule cannot slip through,
-see `_check`.
+see `_check`. Fields that the contract itself does not know were refused before, by `server.wire`.
 """
 
 from __future__ import annotations
 
 from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from mattestream import __version__
 from mattestream.v1 import image_pb2, options_pb2
@@ -110,7 +109,6 @@ def read_source(message: image_pb2.Image) -> Source:
         return _raw(message.raw)
     if kind == "shared_memory":
         raise _not_built("image.shared_memory", "send the bytes in encoded or raw")
-    _refuse_unknown_fields(message, "image.")
     raise InvalidOption(
         "the image is empty: set encoded (the bytes of an image file) or raw (pixels)"
     )
@@ -118,7 +116,6 @@ def read_source(message: image_pb2.Image) -> Source:
 
 def _raw(message: image_pb2.RawImage) -> RawSource:
     layout = message.layout
-    _refuse_unknown_fields(layout, "image.raw.layout.")
     if layout.format not in _PIXEL_FORMATS:
         names = ", ".join(sorted(image_pb2.PixelFormat.Name(value) for value in _PIXEL_FORMATS))
         raise InvalidOption(
@@ -194,7 +191,6 @@ def _check(message: Message, prefix: str) -> None:
     """Walks every field that is set, down to the leaves; each must have a rule that lets its value
     pass.
     """
-    _refuse_unknown_fields(message, prefix)
     for field, value in message.ListFields():
         path = prefix + field.name
         rule = RULES.get(path)
@@ -208,15 +204,6 @@ def _check(message: Message, prefix: str) -> None:
             _check(value, f"{path}.")
         else:
             raise _not_built(f"option {path}", "leave it unset")
-
-
-def _refuse_unknown_fields(message: Message, prefix: str) -> None:
-    for unknown in UnknownFieldSet(message):  # type: ignore[attr-defined]  # the stubs lag
-        where = prefix.rstrip(".") or message.DESCRIPTOR.name
-        raise _not_built(
-            f"field {unknown.field_number} of {where}, which this server does not know,",
-            "leave it unset",
-        )
 
 
 def _not_built(what: str, instead: str) -> NotBuilt:

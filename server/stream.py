@@ -24,7 +24,7 @@ class StreamBroken(Exception):
 
 
 class StreamStalled(Exception):
-    """The client reads none of its answers."""
+    """The client reads none of its answers, or sends nothing to answer."""
 
 
 @dataclass(slots=True)
@@ -56,9 +56,11 @@ class FrameStream:
     Args:
         read: the next message, None when the client is done.
         write: sends one reply; returns when it has left.
-        work: a frame's answer. It never fails but by cancellation: a frame's error is its answer.
+        work: the answer to a message with a frame. It never fails but by cancellation: a frame's
+            error is its answer.
         window: frames read and not yet answered, at most.
-        stall_s: how long one reply may wait for the client to read.
+        stall_s: how long one reply may wait for the client to read, and how long the client may
+            send nothing while no frame is in the window.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class FrameStream:
         *,
         read: Callable[[], Awaitable[Request | None]],
         write: Callable[[removal_pb2.RemoveStreamResponse], Awaitable[None]],
-        work: Callable[[removal_pb2.Frame], Awaitable[Answer]],
+        work: Callable[[Request], Awaitable[Answer]],
         window: int,
         stall_s: float,
     ) -> None:
@@ -86,6 +88,7 @@ class FrameStream:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._idling: asyncio.Timeout | None = None  # while a read is under way
 
     async def run(self) -> None:
         """Returns when the client is done and has all its answers. Whatever ends it, all it held is
@@ -117,7 +120,7 @@ class FrameStream:
         try:
             while True:
                 await self._places.acquire()
-                request = await self._read()
+                request = await self._read_in_time()
                 if request is None:
                     self._line.put_nowait(_End())
                     return
@@ -128,7 +131,7 @@ class FrameStream:
                 self.frames_read += 1
                 held = self.frames_read - self.frames_answered
                 self.most_in_window = max(self.most_in_window, held)
-                frame = self._spawn(self._work(request.frame))
+                frame = self._spawn(self._work(request))
                 self._frames.add(frame)
                 self._line.put_nowait(frame)
         except asyncio.CancelledError:
@@ -141,6 +144,24 @@ class FrameStream:
             )
         except Exception as error:  # handed to the writer, which ends the call with it
             self._line.put_nowait(_End(error))
+
+    async def _read_in_time(self) -> Request | None:
+        try:
+            async with asyncio.timeout(None) as self._idling:
+                self._watch_idling()
+                return await self._read()
+        except TimeoutError:
+            raise StreamStalled(
+                f"no frame came for {self._stall_s:g} s: end a stream that has no more to send, "
+                "and open another one later"
+            ) from None
+        finally:
+            self._idling = None
+
+    def _watch_idling(self) -> None:
+        """The client's time runs while it has nothing to wait for."""
+        if self._idling is not None and self.frames_read == self.frames_answered:
+            self._idling.reschedule(asyncio.get_running_loop().time() + self._stall_s)
 
     async def _write_answers(self) -> None:
         while True:
@@ -165,6 +186,7 @@ class FrameStream:
             self._frames.discard(entry)
             self.frames_answered += 1
             self._places.release()
+            self._watch_idling()
 
     def _spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(work)

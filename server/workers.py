@@ -1,9 +1,10 @@
 """The threads that touch pixels: as many as there are cores, and what is nearly done goes first.
 
-`server.remover` opens and finishes images on them and the batchers of CPU models run on them, so
-that nothing oversubscribes the cores. Going by stage keeps the images in memory few: with 64
-requests admitted and 2 threads, about 4 are decoded at a time, where first come first served would
-decode all 64 before it finished one.
+`server.remover` works on images with them and the batchers of CPU models run on them, so that
+nothing oversubscribes the cores. Either way few images are decoded at a time: where a thread takes
+an image through all stages in one go, one per thread; where batches form and the stages are jobs of
+their own, about two per thread, because they go by stage. First come first served would decode all
+64 admitted images before it finished one.
 """
 
 from __future__ import annotations
@@ -31,34 +32,48 @@ class Stage(IntEnum):
     STOP = 3  # after everything that was submitted
 
 
-@dataclass(slots=True)
-class _Job:
-    future: Future[Any]
-    call: Callable[[], Any]
+class _Job(Future[T]):
+    """A call that waits for a thread, and what came of it."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        super().__init__()
+        self._call: Callable[[], T] | None = call
+
+    def cancel(self) -> bool:
+        """True when the call will not be run; what it refers to is let go of at once, though the
+        queue holds the job until its turn.
+        """
+        is_cancelled = super().cancel()
+        if is_cancelled:
+            self._call = None
+        return is_cancelled
 
     def run(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
+        if not self.set_running_or_notify_cancel():
             return
+        call, self._call = self._call, None
+        assert call is not None
         try:
-            result = self.call()
+            result = call()
         except BaseException as error:  # the caller's to judge, not this thread's
-            self.future.set_exception(error)
+            self.set_exception(error)
             # The error's traceback refers to this frame and the frame to the error: without this
             # the image would live until the next garbage collection.
-            del self
+            del self, call
         else:
-            self.future.set_result(result)
+            self.set_result(result)
 
 
 class Workers:
     """A fixed number of threads over one queue.
 
-    The queue holds at most one job per admitted image, so its bound is the config's `max_requests`.
+    The queue holds at most one call per admitted image, so its bound is the config's
+    `max_requests`; of cancelled jobs an empty shell waits there for its turn.
     """
 
     def __init__(self, threads: int, *, name: str = "worker") -> None:
         self.threads = threads
-        self._queue: PriorityQueue[tuple[Stage, int, _Job | None]] = PriorityQueue()
+        self._queue: PriorityQueue[tuple[Stage, int, _Job[Any] | None]] = PriorityQueue()
         self._order = count()
         self._running = [
             threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
@@ -86,10 +101,9 @@ class Workers:
         self, stage: Stage, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """The future of `function(*args)`, run when its turn comes."""
-        future: Future[T] = Future()
-        job = _Job(future, lambda: function(*args, **kwargs))
+        job = _Job(lambda: function(*args, **kwargs))
         self._queue.put((stage, next(self._order), job))
-        return future
+        return job
 
     def _work(self) -> None:
         while True:

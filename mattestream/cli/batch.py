@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from mattestream.cli.paths import identity, is_file, is_folder, is_taken
 from mattestream.cli.sources import Picture
 from mattestream.reply import Removal
 
@@ -77,7 +78,7 @@ def run(
         force: replace results that exist.
         skip_existing: leave results that exist, without calling that a failure.
     """
-    sources = {job.picture.path.resolve() for job in jobs if job.picture.path}
+    sources = {identity(job.picture.path) for job in jobs if job.picture.path}
 
     def one(job: Job) -> Finished:
         return _one(job, remover, sources, force=force, skip_existing=skip_existing)
@@ -100,42 +101,57 @@ def run(
 
 
 def _one(
-    job: Job, remover: Remover, sources: set[Path], *, force: bool, skip_existing: bool
+    job: Job, remover: Remover, sources: set[str], *, force: bool, skip_existing: bool
 ) -> Finished:
+    def taken() -> Finished | None:
+        return _taken(job, sources, force=force, skip_existing=skip_existing)
+
+    if finished := taken():
+        return finished
     started = time.perf_counter()
-    if job.target is not None and job.target.exists():
-        if skip_existing:
-            return Finished(job, skipped=True)
-        problem = _refusal(job.target, sources, force)
-        if problem:
-            return Finished(job, problem=problem)
     try:
         removal = remover.remove(_read(job.picture))
-        _write(removal, job.target)
+        _write(removal, job.target, force)
+    except FileExistsError as error:  # the result came while we worked; or a file is in its way
+        return taken() or _failed(job, error)
     except OSError as error:
-        where = error.filename or job.picture.name
-        return Finished(job, problem=f"{where}: {error.strerror or error}")
+        return _failed(job, error)
     except remover.errors as error:
         return Finished(job, problem=str(error))
     return Finished(job, removal, elapsed_ms=(time.perf_counter() - started) * 1e3)
 
 
-def _refusal(target: Path, sources: set[Path], force: bool) -> str:
-    if target.resolve() in sources:
-        return f"{target} is itself one of the pictures: write to another folder"
-    return (
-        "" if force else f"{target} exists: use --force to replace it, --skip-existing to keep it"
-    )
+def _taken(job: Job, sources: set[str], *, force: bool, skip_existing: bool) -> Finished | None:
+    """What becomes of a job whose target is there already; None when it may be written."""
+    target = job.target
+    if target is None or not is_taken(target):
+        return None
+    if identity(target) in sources:
+        problem = f"{target} is itself one of the pictures: write to another folder"
+    elif is_folder(target):
+        problem = f"{target} is a folder: move it away, or write to another folder"
+    elif skip_existing and is_file(target):
+        return Finished(job, skipped=True)
+    elif force:
+        return None
+    else:
+        problem = f"{target} exists: use --force to replace it, --skip-existing to keep it"
+    return Finished(job, problem=problem)
+
+
+def _failed(job: Job, error: OSError) -> Finished:
+    where = error.filename or job.picture.name
+    return Finished(job, problem=f"{where}: {error.strerror or error}")
 
 
 def _read(picture: Picture) -> bytes:
     return sys.stdin.buffer.read() if picture.path is None else picture.path.read_bytes()
 
 
-def _write(removal: Removal, target: Path | None) -> None:
+def _write(removal: Removal, target: Path | None, force: bool) -> None:
     if target is None:
         sys.stdout.buffer.write(removal.data)
         sys.stdout.buffer.flush()
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    removal.save(target)
+    removal.save(target, replace=force)

@@ -1,6 +1,6 @@
 """`mattestream doctor`: what this machine can run, what it will run, and what adds the rest.
 
-Nothing is guessed: the model that "will run" has just been loaded and run once.
+Nothing is guessed: a model that "will run" has just been loaded and run once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import importlib.util
 import os
 import platform
 import time
-from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import click
 import mattestream
 from mattestream.cli.failures import FAILED, as_sentences, missing_extra
 from mattestream.cli.gpus import Found, find_gpus
+from mattestream.cli.libraries import GPU_LIBRARIES, SERVER_LIBRARIES, Library
 from server import allocator
 from server.config import Config
 from server.config_sources import load_config
@@ -25,34 +25,6 @@ from server.machine import usable_cores
 
 if TYPE_CHECKING:
     from models.registry import Registry
-
-
-@dataclass(frozen=True, slots=True)
-class Library:
-    """One library of an extra and what it gives."""
-
-    module: str
-    distribution: str
-    gives: str
-    required: bool = True
-
-
-SERVER_LIBRARIES = (
-    Library("onnxruntime", "onnxruntime", "runs the models"),
-    Library("cv2", "opencv-python-headless", "resizing and compositing"),
-    Library("PIL", "pillow", "WebP, AVIF, TIFF, GIF, BMP"),
-    Library("structlog", "structlog", "logs"),
-    Library("prometheus_client", "prometheus-client", "metrics"),
-    Library("grpc_health", "grpcio-health-checking", "health service"),
-    Library("grpc_reflection", "grpcio-reflection", "reflection service"),
-    Library("simplejpeg", "simplejpeg", "fast JPEG, else Pillow", required=False),
-    Library("isal", "isal", "fast PNG, else zlib (4 to 10 times slower)", required=False),
-)
-GPU_LIBRARIES = (
-    Library("tensorrt", "tensorrt-cu13", "TensorRT engines", required=False),
-    Library("cupy", "cupy-cuda13x", "GPU kernels", required=False),
-    Library("pycuda", "pycuda", "page-locked shared memory", required=False),
-)
 
 
 @click.command()
@@ -84,11 +56,11 @@ def doctor(device: str, model: str | None) -> None:
     missing = [library for library in SERVER_LIBRARIES if not _print_library(library)]
     for library in GPU_LIBRARIES if found.gpus else ():
         _print_library(library)
-    problem = _print_models(config)
+    problems = _print_models(config)
     _heading("to do")
-    for line in _advice(found, missing, problem):
+    for line in _advice(found, missing, problems):
         click.echo(f"  {line}")
-    if problem:
+    if problems or any(library.required for library in missing):
         raise click.exceptions.Exit(FAILED)
 
 
@@ -124,8 +96,8 @@ def _print_library(library: Library) -> bool:
     return there
 
 
-def _print_models(config: Config) -> str:
-    """Lists the models and runs the one in force; returns why it cannot run, or ""."""
+def _print_models(config: Config) -> list[str]:
+    """Lists the models and runs those that `serve` would load; returns why some cannot run."""
     _heading("models")
     try:
         from server.catalogue import open_registry
@@ -134,7 +106,7 @@ def _print_models(config: Config) -> str:
         if not problem:
             raise
         _line(config.model, problem)
-        return problem
+        return [problem]
     registry = open_registry(config)
     for name in registry.names():
         reason = registry.availability(name)
@@ -144,17 +116,19 @@ def _print_models(config: Config) -> str:
     for sentence in registry.problems():
         _line("problem", sentence)
     _heading("will run")
-    try:
-        _line(config.model, _tried(registry, config))
-    except Exception as error:  # whatever it is, the user has to see it here
-        _line(config.model, f"cannot run: {error}")
-        return str(error)
-    return ""
+    problems = []
+    for name in dict.fromkeys((config.model, *config.load)):
+        try:
+            _line(name, _tried(registry, name, config))
+        except Exception as error:  # whatever it is, the user has to see it here
+            _line(name, f"cannot run: {error}")
+            problems.append(str(error))
+    return problems
 
 
-def _tried(registry: Registry, config: Config) -> str:
+def _tried(registry: Registry, name: str, config: Config) -> str:
     """What ran the model, and how long one image took; the model is loaded and run for it."""
-    model = registry.load(config.model, device=config.device, threads=config.worker_threads)
+    model = registry.load(name, device=config.device, threads=config.worker_threads)
     try:
         model.warm()
         started = time.perf_counter()
@@ -169,17 +143,18 @@ def _tried(registry: Registry, config: Config) -> str:
         model.close()
 
 
-def _advice(found: Found, missing: list[Library], problem: str) -> list[str]:
+def _advice(found: Found, missing: list[Library], problems: list[str]) -> list[str]:
     """The commands that add what is not there, or the sentence that nothing is missing."""
     advice = []
+    needed = any(library.required for library in missing)
     if missing:
         names = ", ".join(library.distribution for library in missing)
-        kind = "needed" if any(library.required for library in missing) else "faster with it"
+        kind = "needed" if needed else "faster with it"
         advice.append(f"pip install 'mattestream[server]'   # {names}: {kind}")
     if found.gpus:
         advice.append(
             "nothing for the GPU yet: this version runs on the CPU, the TensorRT path comes later"
         )
-    if not missing and problem:
-        advice.append(problem)
+    if not needed:  # else the libraries come first, and the rest may follow from them
+        advice += problems
     return advice or ["nothing: `mattestream serve` and `mattestream remove` will work"]

@@ -10,23 +10,10 @@ from collections.abc import Iterator
 
 import click
 
+from mattestream.cli.libraries import SERVER_LIBRARIES
+
 FAILED = 1
 USAGE = 2
-
-# What the [server] extra installs, by import name.
-_SERVER_MODULES = frozenset(
-    {
-        "PIL",
-        "cv2",
-        "google.rpc",
-        "grpc_health",
-        "grpc_reflection",
-        "grpc_status",
-        "onnxruntime",
-        "prometheus_client",
-        "structlog",
-    }
-)
 
 
 class Failure(click.ClickException):
@@ -44,7 +31,8 @@ class WrongUse(click.ClickException):
 def missing_extra(error: ModuleNotFoundError) -> str:
     """The sentence for a missing library; empty when the library is not one of the extra's."""
     name = error.name or ""
-    if any(name == known or name.startswith(f"{known}.") for known in _SERVER_MODULES):
+    known = (library.module for library in SERVER_LIBRARIES)
+    if any(name == module or name.startswith(f"{module}.") for module in known):
         return (
             f"{name.partition('.')[0]} is not installed: the server and local mode need "
             "pip install 'mattestream[server]' (a client with --address does not)"

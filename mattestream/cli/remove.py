@@ -134,9 +134,14 @@ def _plan(
 
 
 def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptions:
+    """The options as they go over the wire, checked here for both modes: what is wrong for every
+    picture is told once, before the first.
+    """
+    from server.options import read_options
+
     background: str | None = flags["background"]
     output: OutputName = flags["output"] or ("composite" if background else "cutout")
-    return build_options(
+    options = build_options(
         model=flags["model"],
         output=output,
         format=cast(FormatName, format_name),
@@ -144,6 +149,8 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
         background=background,
         keep_metadata=flags["keep_metadata"],
     )
+    read_options(options, stream=False)
+    return options
 
 
 def _remover(

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mattestream.cli.paths import identity, is_file, is_folder
+
 STDIN = "-"
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
@@ -48,11 +50,11 @@ def find(
         recursive: go down into folders.
         without: a folder whose content is left out: the results of an earlier run.
     """
-    seen: set[Path | None] = set()
+    seen: set[str | None] = set()
     pictures: list[Picture] = []
     for argument in arguments:
         for picture in _meant_by(argument, recursive, without):
-            key = picture.path.resolve() if picture.path else None
+            key = identity(picture.path) if picture.path else None
             if key not in seen:
                 seen.add(key)
                 pictures.append(picture)
@@ -64,12 +66,17 @@ def _meant_by(argument: str, recursive: bool, without: Path | None) -> Iterator[
         yield Picture(None)
         return
     top = Path(argument)
-    if not top.is_dir():
+    if not is_folder(top):
         yield Picture(top)
         return
-    for path in sorted(top.rglob("*") if recursive else top.iterdir()):
+    try:
+        paths = sorted(top.rglob("*") if recursive else top.iterdir())
+    except OSError:  # may not be listed: reading it says why, as one failure among the others
+        yield Picture(top)
+        return
+    for path in paths:
         hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
-        if path.suffix.lower() not in SUFFIXES or hidden or not path.is_file():
+        if path.suffix.lower() not in SUFFIXES or hidden or not is_file(path):
             continue
         if without is None or not _is_a_result(path, top, without):
             yield Picture(path, path.parent.relative_to(top))
@@ -77,5 +84,5 @@ def _meant_by(argument: str, recursive: bool, without: Path | None) -> Iterator[
 
 def _is_a_result(path: Path, top: Path, results: Path) -> bool:
     """True for what lies in a folder of results below `top`; `top` itself may be that folder."""
-    results = results.resolve()
-    return results != top.resolve() and path.resolve().is_relative_to(results)
+    folder = identity(results)
+    return folder != identity(top) and Path(identity(path)).is_relative_to(folder)

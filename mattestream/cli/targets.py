@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mattestream.cli.paths import is_file, is_folder
 from mattestream.cli.sources import Picture
 
 STDOUT = "-"
@@ -52,10 +53,10 @@ def read_destination(output: str, pictures: int) -> Destination:
         return Destination()
     path = Path(output)
     named_as_file = (
-        path.suffix.lower() in FORMAT_OF_SUFFIX and not path.is_dir() and not output.endswith("/")
+        path.suffix.lower() in FORMAT_OF_SUFFIX and not is_folder(path) and not output.endswith("/")
     )
     if not named_as_file:
-        if path.is_file():
+        if is_file(path):
             raise ValueError(
                 f"{output} is a file and its ending is none of "
                 f"{', '.join(FORMAT_OF_SUFFIX)}: name a folder, or a file with such an ending"

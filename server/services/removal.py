@@ -29,8 +29,10 @@ from server.options import read_options, read_source
 from server.remover import Job, Remover
 from server.stream import Answer, FrameStream, StreamBroken
 from server.stream_options import read_stream_config
+from server.wire import refuse_unknown_fields
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Requests = AsyncIterator[removal_pb2.RemoveStreamRequest]
 
 
 class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
@@ -84,7 +86,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
 
     # A coroutine that writes, not a generator: cancelled, it cleans up at once.
     async def RemoveStream(  # type: ignore[override]  # noqa: N802
-        self, request_iterator: AsyncIterator[removal_pb2.RemoveStreamRequest], context: Context
+        self, request_iterator: Requests, context: Context
     ) -> None:
         """Frames in, results out, in order."""
         if self._open_streams >= self._config.max_streams:
@@ -98,7 +100,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         self._open_streams += 1
         self._metrics.streams.inc()
         try:
-            await self._stream(context)
+            await self._stream(request_iterator, context)
         finally:
             self._open_streams -= 1
             self._metrics.streams.dec()
@@ -117,18 +119,18 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         for stream in self.streams:
             stream.close_soon()
 
-    async def _stream(self, context: Context) -> None:
+    async def _stream(self, requests: Requests, context: Context) -> None:
         call = current_call()
-        config = await self._read_config(context)
+        config = await self._read_config(requests)
         plan = read_stream_config(config, max_window=self._config.stream_window)
         with self._host.use(plan.options.model) as hosted:
             # Asked once here so that a wrong name ends the stream; each frame asks again, so that
             # the stream does not keep a model loaded that it is not using.
             used = hosted.used
         stream = FrameStream(
-            read=lambda: _read(context),
+            read=lambda: anext(requests, None),
             write=context.write,
-            work=lambda frame: self._frame(frame, plan.options),
+            work=lambda request: self._frame(request, plan.options),
             window=plan.window,
             stall_s=self._config.stream_stall_s,
         )
@@ -148,15 +150,17 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
                 "most_in_window": stream.most_in_window,
             }
 
-    async def _read_config(self, context: Context) -> removal_pb2.StreamConfig:
+    async def _read_config(self, requests: Requests) -> removal_pb2.StreamConfig:
         try:
             async with asyncio.timeout(self._config.stream_stall_s):
-                first = await _read(context)
+                first = await anext(requests, None)
         except TimeoutError:
             raise StreamBroken(
                 f"no config came for {self._config.stream_stall_s:g} s: a stream's first message "
                 "must be its config"
             ) from None
+        if first is not None:
+            refuse_unknown_fields(first)
         kind = (
             "end of the stream" if first is None else first.WhichOneof("message") or "empty message"
         )
@@ -168,9 +172,10 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             )
         return first.config
 
-    async def _frame(self, frame: removal_pb2.Frame, options: Options) -> Answer:
+    async def _frame(self, request: removal_pb2.RemoveStreamRequest, options: Options) -> Answer:
         """The frame's answer; an error is one, too."""
         call = current_call()
+        frame = request.frame
         response = removal_pb2.RemoveStreamResponse()
         out = response.frame
         out.frame_id, out.pts = frame.frame_id, frame.pts
@@ -178,6 +183,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         answer = Answer(response)
         code = "OK"
         try:
+            refuse_unknown_fields(request)
             job = self._job(read_source(frame.image), options, None, out.result, out.report)
             answer.permit = await self._remover.remove(job, wait=True)
         except Exception as error:  # one frame's error is one frame's answer
@@ -219,11 +225,6 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             allowed_s = remaining_s
         deadline = Deadline.after(allowed_s, self._clock)
         return Job(source, options, deadline, self._clock(), result, report)
-
-
-async def _read(context: Context) -> removal_pb2.RemoveStreamRequest | None:
-    message = await context.read()
-    return None if message is grpc.aio.EOF else message
 
 
 def _described(source: Source, options: Options) -> dict[str, object]:

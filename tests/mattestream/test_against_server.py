@@ -17,6 +17,7 @@ from mattestream import (
     AsyncClient,
     BadImage,
     Client,
+    DeadlineExceeded,
     FrameFailed,
     InvalidRequest,
     ModelNotFound,
@@ -165,6 +166,11 @@ def test_an_option_of_a_later_version_is_not_built(client):
     later = options_pb2.RemoveOptions(edges=options_pb2.Edges(feather_px=3))
     with pytest.raises(NotBuilt, match="feather_px"):
         client.remove(png(), options=later)
+
+
+def test_waiting_for_a_model_of_no_such_name_says_what_the_server_knows(client):
+    with pytest.raises(DeadlineExceeded, match=r"has not loaded a model of that name; list_models"):
+        client.wait_ready(0.5, model="nosuch")
 
 
 def test_models_can_be_listed_loaded_and_unloaded(client):

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from mattestream.cli import doctor as doctor_module
 from mattestream.cli.gpus import Found, Gpu
+from mattestream.cli.libraries import SERVER_LIBRARIES
 from mattestream.cli.root import cli
 from tests.fakes.tiny_onnx import write_tiny_model
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -64,3 +73,43 @@ def test_a_missing_library_is_named_with_the_command_that_adds_it(doctor, monkey
     result = doctor("--model", "tiny")
     assert "missing: magic" in result.output
     assert "pip install 'mattestream[server]'   # no-such: needed" in result.output
+    assert result.exit_code == 1
+
+
+def test_a_library_that_only_makes_it_faster_is_no_failure(doctor, monkeypatch):
+    absent = doctor_module.Library("no_such_module", "no-such", "magic", required=False)
+    monkeypatch.setattr(doctor_module, "SERVER_LIBRARIES", (absent,))
+    result = doctor("--model", "tiny")
+    assert "# no-such: faster with it" in result.output
+    assert result.exit_code == 0
+
+
+def test_every_model_that_serve_would_load_is_tried(doctor, monkeypatch):
+    monkeypatch.setenv("MATTESTREAM_LOAD", "tinny")
+    result = doctor("--model", "tiny")
+    assert "on cpu, fp32" in result.output
+    assert "there is no model 'tinny'" in result.output.partition("to do")[2]
+    assert result.exit_code == 1
+
+
+def test_the_table_of_libraries_has_all_that_the_extra_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = [re.split(r"[>=<;]", line)[0] for line in project["optional-dependencies"]["server"]]
+    assert set(extra) <= {library.distribution for library in SERVER_LIBRARIES}
+
+
+def test_a_library_is_optional_only_where_the_application_starts_without_it():
+    optional = {library.module for library in SERVER_LIBRARIES if not library.required}
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {optional!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+import server.app, mattestream.cli.local
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

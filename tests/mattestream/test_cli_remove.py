@@ -202,6 +202,14 @@ def test_a_wrong_command_line_is_exit_code_2_and_a_sentence(
     assert "Traceback" not in result.output
 
 
+def test_options_that_do_not_fit_are_refused_before_any_server_is_asked(remove, photos, tmp_path):
+    nobody = ["--address", "127.0.0.1:1"]
+    result = remove(photos, "-o", tmp_path / "o", "--format", "jpeg", *nobody)
+    assert result.exit_code == 2
+    assert result.stderr.count("has no alpha, so it cannot hold a cut-out") == 1
+    assert "failed" not in result.stderr
+
+
 def test_a_picture_over_the_limit_fails_with_the_flag_that_helps(remove, photos, tmp_path):
     result = remove(photos / "a.jpg", "-o", tmp_path / "o", "--max-megapixels", "0.0002")
     assert result.exit_code == 1

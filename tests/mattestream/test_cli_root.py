@@ -63,7 +63,7 @@ def test_the_public_names_are_there_and_no_others():
         _ = mattestream.remove
 
 
-@pytest.mark.parametrize("module", ["cv2", "grpc_health.v1", "PIL.Image"])
+@pytest.mark.parametrize("module", ["cv2", "grpc_health.v1", "PIL.Image", "simplejpeg"])
 def test_a_missing_library_of_the_extra_is_told_with_the_command_that_adds_it(module):
     sentence = missing_extra(ModuleNotFoundError("no", name=module))
     assert "pip install 'mattestream[server]'" in sentence

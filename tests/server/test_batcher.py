@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -25,6 +25,8 @@ class Gate:
         self.running = 0
         self.most_running = 0
         self.error: Exception | None = None
+        self.poison: float | None = None  # a batch with an image of this mean fails
+        self.on_poison: Callable[[], None] = lambda: None
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         self.running += 1
@@ -34,6 +36,9 @@ class Gate:
         self.running -= 1
         if self.error is not None:
             raise self.error
+        if self.poison in self.batches[-1]:
+            self.on_poison()
+            raise ValueError("poison")
         return batch.mean(axis=1)
 
 
@@ -153,6 +158,44 @@ async def test_a_failed_run_fails_its_images_and_no_others() -> None:
             await first
         gate.error = None
         assert (await infer(batcher, 1)).batch_size == 1
+
+
+async def test_one_image_that_the_model_cannot_take_fails_alone() -> None:
+    sizes: list[int] = []
+    async with batching(on_batch=sizes.append) as (gate, batcher):
+        first = infer(batcher, 0)
+        await eventually(lambda: gate.running == 1, "the first runs")
+        batch = [infer(batcher, value) for value in (1, 2, 3)]
+        await eventually(lambda: batcher.waiting == 3, "three wait")
+        gate.poison = 2
+        gate.open.set()
+        await first
+        good, bad, other = await asyncio.gather(*batch, return_exceptions=True)
+        assert isinstance(bad, ValueError)
+        assert [float(answer.alpha[0, 0]) for answer in (good, other)] == [1, 3]  # type: ignore[union-attr]
+        assert good.batch_size == 1  # type: ignore[union-attr]
+        assert gate.batches == [[0], [1, 2, 3], [1], [2], [3]]
+        assert sizes == [1, 3, 1, 1, 1]
+        assert (await infer(batcher, 4)).batch_size == 1
+
+
+async def test_an_image_of_a_failed_batch_is_not_run_again_when_its_time_is_over() -> None:
+    clock = ManualClock()
+    async with batching(clock=clock) as (gate, batcher):
+        first = infer(batcher, 0)
+        await eventually(lambda: gate.running == 1, "the first runs")
+        late = infer(batcher, 1, Deadline.after(2, clock))
+        patient = infer(batcher, 2, Deadline.after(100, clock))
+        await eventually(lambda: batcher.waiting == 2, "two wait")
+        gate.poison = 2
+        gate.on_poison = lambda: clock.advance(3)
+        gate.open.set()
+        await first
+        with pytest.raises(DeadlineExpired):
+            await late
+        with pytest.raises(ValueError, match="poison"):
+            await patient
+        assert gate.batches == [[0], [1, 2], [2]]
 
 
 async def test_every_image_of_a_failed_batch_gets_the_error_though_one_was_cancelled() -> None:

@@ -99,6 +99,18 @@ def test_paths_know_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("", {}, {"tls_cert": "x.pem"}, r"tls_cert is set but tls_key is not"),
         ("", {}, {"treads": 1}, r"unknown flag --treads: did you mean threads\?"),
+        ('tls_cert = ["a"]', {}, {}, r"mattestream\.toml: tls_cert is \['a'\]: it must be a path"),
+        ("cache_dir = {a = 1}", {}, {}, r"cache_dir is \{'a': 1\}: it must be a path"),
+        ('device = ["cpu"]', {}, {}, r"device is \['cpu'\]: it must be one of auto, cpu, cuda"),
+        ('load = [["a"]]', {}, {}, r"load is \['a'\]: it must be a list of texts"),
+        (f"drain_s = {10**400}", {}, {}, r"drain_s is 10+: it must be a number from 0 to 3600"),
+        (f"port = {'9' * 5000}", {}, {}, r"mattestream\.toml is not valid TOML"),
+        (
+            "",
+            {},
+            {"cache_dir": "~no-such-user/x"},
+            r"flag --cache-dir is '~no-such-user/x': there is no home folder of that name",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_source_and_what_is_allowed(

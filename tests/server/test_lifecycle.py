@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,9 +17,9 @@ from structlog.testing import capture_logs
 
 from mattestream.v1 import removal_pb2_grpc
 from models.errors import ModelNotFound
-from server.app import App, StartError
+from models.registry import Registry
+from server.app import App
 from server.config import Config
-from server.listener import warn_if_exposed
 from tests.server.fakes import config_message, eventually, frame_message, request
 from tests.server.serving import Serve, Served, new_app
 
@@ -156,6 +158,49 @@ async def test_a_second_signal_stops_at_once(model_dir: Path) -> None:
     assert registry.loads == ["tiny"]
 
 
+async def test_a_second_signal_when_the_drain_has_just_ended_changes_nothing(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = new_app(model_dir)
+    handlers: list[Callable[[], None]] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(
+        loop, "add_signal_handler", lambda number, call, *args: handlers.append(lambda: call(*args))
+    )
+    drain = app.drain
+
+    async def drain_and_be_told_again() -> bool:
+        is_empty = await drain()
+        handlers[0]()
+        return is_empty
+
+    monkeypatch.setattr(app, "drain", drain_and_be_told_again)
+    with capture_logs() as lines:
+        task = await running_until_signal(app)
+        handlers[0]()
+        assert await task == 0
+    assert lines[-1]["event"] == "stopped"
+
+
+STOPPED_EARLY = """
+import os, signal, sys
+from server import signals
+with signals.held():
+    os.kill(os.getpid(), signal.SIGTERM)
+    from server import app
+    from server.config import Config
+    sys.exit(app.serve(Config(port=0, metrics_port=-1)))
+"""
+
+
+async def test_a_signal_before_the_handlers_are_set_ends_the_start_with_exit_code_zero() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STOPPED_EARLY, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
 async def test_a_signal_while_models_load_stops_too(model_dir: Path) -> None:
     app, registry = new_app(model_dir)
     registry.may_load.clear()
@@ -167,17 +212,23 @@ async def test_a_signal_while_models_load_stops_too(model_dir: Path) -> None:
     assert await task == 0
 
 
-async def test_a_taken_port_is_said_in_a_sentence(model_dir: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        app, _ = new_app(model_dir, port=port)
-        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}: is another"):
-            await app.start()
-        app, _ = new_app(model_dir, metrics_port=port)
-        with pytest.raises(StartError, match=f"cannot show metrics on 127.0.0.1:{port}"):
-            await app.start()
+async def test_what_is_wrong_with_manifests_is_said_at_the_start(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "leaf.toml").write_text('name = "leaf"\n')
+    registry = Registry((model_dir, tmp_path, tmp_path / "absent"), shipped_dirs=())
+    config = Config(port=0, metrics_port=-1, model="tiny", threads=1)
+    with capture_logs() as lines:
+        async with App(config, registry=registry):
+            pass
+    warned = [line["problem"] for line in lines if line["event"] == "model problem"]
+    assert warned == registry.problems()
+    assert any("leaf.toml" in problem for problem in warned)
+    assert any("absent: there is no such folder" in problem for problem in warned)
+    with pytest.raises(
+        ModelNotFound, match=r"no model 'leaf'.*; .*leaf\.toml.*absent: there is no"
+    ):
+        await App(replace(config, model="leaf"), registry=registry).start()
 
 
 async def test_an_unknown_default_model_ends_the_start_with_its_own_sentence(
@@ -186,17 +237,3 @@ async def test_an_unknown_default_model_ends_the_start_with_its_own_sentence(
     app, _ = new_app(model_dir, model="tinny")
     with pytest.raises(ModelNotFound, match="'tiny'"):
         await app.start()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_an_open_door_is_warned_of_loudly(host: str) -> None:
-    # Not a server: nothing in these tests may listen on other addresses than loopback.
-    with capture_logs() as lines:
-        warn_if_exposed(Config(host=host))
-    warnings = [line for line in lines if line["log_level"] == "warning"]
-    assert len(warnings) == (host == "0.0.0.0")
-    if warnings:
-        assert warnings[0]["without"] == [
-            "TLS (--tls-cert, --tls-key)",
-            "API keys (--api-keys-file)",
-        ]

@@ -2,47 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Iterable
-
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
 from mattestream.v1 import models_pb2, options_pb2, removal_pb2
-from tests.server.fakes import config_message, eventually, frame_message, noise, picture, request
+from tests.server.fakes import config_message, eventually, frame_message, picture, request
 from tests.server.serving import Serve, Served
-
-
-async def open_stream(served: Served, **config: object):
-    """A stream past its config, and the server's StreamStarted."""
-    stream = served.removal.RemoveStream()
-    await stream.write(config_message(**config))
-    first = await stream.read()
-    assert first.WhichOneof("message") == "started"
-    return stream, first.started
-
-
-async def read_all(stream) -> list[removal_pb2.FrameResult]:
-    """The frames that are left."""
-    frames = []
-    with contextlib.suppress(grpc.aio.AioRpcError):  # tests that expect an error ask for it
-        while (message := await stream.read()) is not grpc.aio.EOF:
-            frames.append(message.frame)
-    return frames
-
-
-async def write_all(stream, messages: Iterable[removal_pb2.RemoveStreamRequest]) -> None:
-    """Writes as far as the server reads, then half-closes."""
-    for message in messages:
-        await stream.write(message)
-    await stream.done_writing()
-
-
-async def ending(stream) -> tuple[grpc.StatusCode, str]:
-    """How the stream ended."""
-    return await stream.code(), await stream.details()
+from tests.server.streaming import ending, open_stream, read_all
 
 
 async def test_the_config_is_answered_with_what_the_stream_will_use(served: Served) -> None:
@@ -138,55 +105,6 @@ async def test_no_more_frames_than_the_window_are_read_while_the_model_is_busy(
         assert inside.most_in_window == 3
 
 
-async def test_a_client_that_stops_reading_stops_the_server_at_its_window(serve: Serve) -> None:
-    photo = noise(700, 700)  # its raw cut-out is 2 MB: two do not fit into the network's buffers
-    options = options_pb2.RemoveOptions(
-        output=options_pb2.OUTPUT_CUTOUT, format=options_pb2.FORMAT_RAW
-    )
-    async with serve(stream_window=2) as served:
-        stream, _ = await open_stream(served, options=options)
-        (inside,) = served.app.removal.streams
-        writing = asyncio.create_task(
-            write_all(stream, (frame_message(frame_id, photo) for frame_id in range(30)))
-        )
-        await eventually(lambda: inside.frames_read - inside.frames_answered == 2, "window full")
-        await eventually(lambda: served.app.admission.images == 0, "both are worked off")
-        for _ in range(3):  # other callers are served meanwhile
-            await served.removal.Remove(request())
-        assert inside.frames_read - inside.frames_answered == 2
-        assert inside.frames_read < 30
-        # Only the two unread answers take memory.
-        await eventually(
-            lambda: served.app.admission.bytes <= 2 * (700 * 700 * 4 + 1000), "answers only"
-        )
-        assert len(await read_all(stream)) == 30
-        await writing
-        await eventually(lambda: served.app.admission.bytes == 0, "all is free")
-
-
-async def test_a_stream_whose_answers_nobody_reads_is_ended(serve: Serve) -> None:
-    options = options_pb2.RemoveOptions(
-        output=options_pb2.OUTPUT_CUTOUT, format=options_pb2.FORMAT_RAW
-    )
-    async with serve(stream_window=2, stream_stall_s=0.2) as served:
-        with capture_logs() as lines:
-            stream, _ = await open_stream(served, options=options)
-            photo = noise(1500, 1500)
-            writing = asyncio.create_task(
-                write_all(stream, (frame_message(frame_id, photo) for frame_id in range(8)))
-            )
-            await eventually(lambda: not served.app.removal.streams, "the stream is ended")
-            await eventually(lambda: served.app.admission.bytes == 0, "all is free")
-            await eventually(lambda: any(line["event"] == "call done" for line in lines), "logged")
-        (line,) = [line for line in lines if line["event"] == "call done"]
-        assert line["code"] == "DEADLINE_EXCEEDED"
-        assert "no answer was read for 0.2 s" in line["error"]
-        await served.removal.Remove(request())
-        stream.cancel()
-        writing.cancel()
-        await asyncio.wait({writing})
-
-
 async def test_a_client_that_leaves_mid_frame_frees_everything(served: Served) -> None:
     engine = served.registry.engines["tiny"]
     engine.open.clear()
@@ -241,14 +159,6 @@ async def test_a_stream_that_ends_before_its_config_is_refused(served: Served) -
     assert details.startswith("the end of the stream came first")
 
 
-async def test_a_stream_that_never_sends_its_config_is_ended(serve: Serve) -> None:
-    async with serve(stream_stall_s=0.05) as served:
-        stream = served.removal.RemoveStream()
-        code, details = await ending(stream)
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert details.startswith("no config came for 0.05 s")
-
-
 @pytest.mark.parametrize("second", ["config", "empty"])
 async def test_a_second_config_ends_the_stream_after_the_frames_before_it(
     served: Served, second: str
@@ -290,20 +200,6 @@ async def test_an_unknown_delivery_is_refused_with_what_is_allowed(served: Serve
     code, details = await ending(stream)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "DELIVERY_IN_ORDER" in details
-
-
-async def test_one_stream_too_many_is_refused_with_a_hint(serve: Serve) -> None:
-    async with serve(max_streams=1) as served:
-        first, _ = await open_stream(served)
-        second = served.removal.RemoveStream()
-        code, details = await ending(second)
-        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "1 streams open" in details
-        assert int(dict(await second.trailing_metadata())["grpc-retry-pushback-ms"]) >= 20
-        await first.done_writing()
-        assert await first.code() is grpc.StatusCode.OK
-        third, _ = await open_stream(served)
-        third.cancel()
 
 
 async def test_a_streams_log_line_counts_its_frames(served: Served) -> None:

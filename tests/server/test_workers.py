@@ -116,6 +116,29 @@ async def test_nothing_keeps_an_image_alive_after_its_job(one_worker: Workers, f
         gc.enable()
 
 
+async def test_a_job_cancelled_before_its_turn_lets_go_of_its_image_at_once(
+    one_worker: Workers,
+) -> None:
+    started, release = threading.Event(), threading.Event()
+    holding = one_worker.submit(Stage.OPEN, hold, started, release)
+    await asyncio.to_thread(started.wait)
+    gc.disable()  # reference counting alone must do
+    try:
+        image = np.zeros(10)
+        gone = weakref.ref(image)
+        waiting = asyncio.create_task(one_worker.lane(Stage.OPEN).run(np.sum, image))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        del image, waiting
+        await eventually(lambda: gone() is None, "the image is freed while the worker is busy")
+        assert not holding.done()
+    finally:
+        gc.enable()
+        release.set()
+    await asyncio.wrap_future(holding)
+
+
 async def _use(lane: Lane, image: np.ndarray, *, fails: bool) -> None:
     def work(pixels: np.ndarray) -> float:
         if fails:
