@@ -23,6 +23,7 @@ USER mattestream
 # the process need not start itself again.
 ENV MALLOC_MMAP_THRESHOLD_=4294967296 \
     MALLOC_TRIM_THRESHOLD_=4294967296 \
+    MALLOC_ARENA_MAX=1 \
     MATTESTREAM_ALLOCATOR=tuned \
     MATTESTREAM_HOST=0.0.0.0 \
     MATTESTREAM_METRICS_HOST=0.0.0.0
@@ -48,6 +49,7 @@ RUN pip install --no-cache-dir "$(ls /tmp/wheels/*.whl)[server,gpu]" \
 USER mattestream
 ENV MALLOC_MMAP_THRESHOLD_=4294967296 \
     MALLOC_TRIM_THRESHOLD_=4294967296 \
+    MALLOC_ARENA_MAX=1 \
     MATTESTREAM_ALLOCATOR=tuned \
     MATTESTREAM_HOST=0.0.0.0 \
     MATTESTREAM_METRICS_HOST=0.0.0.0 \

@@ -1,4 +1,4 @@
-"""The address a server listens on: which work, what is said of those that do not, and limits."""
+"""The address a server listens on: which work, what is said of those that do not; size limits."""
 
 from __future__ import annotations
 
