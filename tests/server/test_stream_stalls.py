@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from mattestream.v1 import options_pb2
 from server import interceptors
-from tests.server.fakes import eventually, frame_message, noise, request
+from tests.server.fakes import PATIENCE_S, eventually, frame_message, noise, request
 from tests.server.serving import Serve
 from tests.server.streaming import ending, open_stream, read_all, write_all
 
@@ -96,8 +96,9 @@ async def test_a_stream_that_sends_nothing_more_is_ended_and_its_place_is_free(
         stream, _ = await open_stream(served)
         for frame_id in range(frames):
             await stream.write(frame_message(frame_id))
-        assert len(await read_all(stream)) == frames
-        code, details = await ending(stream)
+        async with asyncio.timeout(PATIENCE_S):
+            assert len(await read_all(stream)) == frames
+            code, details = await ending(stream)
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert details.startswith("no frame came for 0.1 s")
         another, _ = await open_stream(served)
