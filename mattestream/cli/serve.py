@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mattestream.cli.failures import Failure, as_sentences
-from server import allocator
+from server import allocator, signals
 from server.config import Key, keys
 from server.config_sources import load_config
 
@@ -50,9 +50,10 @@ def serve(config_path: Path | None, **flags: Any) -> None:
 
     Stops on SIGTERM or Ctrl-C: new work is refused, work in flight finishes, exit 0.
     """
-    # First of all, because it starts the process again: see server/allocator.py.
-    allocator.ensure(os.environ, sys.orig_argv[1:])
-    with as_sentences():
+    # Held until the server can stop in order: a SIGTERM while it loads ends with exit 0, too.
+    with signals.held(), as_sentences():
+        # Before anything heavy, because it starts the process again: see server/allocator.py.
+        allocator.ensure(os.environ, sys.orig_argv[1:])
         config = load_config(config_path, os.environ, flags)
         from server import app
 

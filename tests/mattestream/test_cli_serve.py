@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,21 @@ def test_it_serves_and_stops_cleanly_on_sigterm_with_its_allocator_set(flags):
     assert server.exit_code == 0
     if not os.environ.get(GUARD):
         assert {name: environ.get(name) for name in SETTINGS} == SETTINGS
+
+
+def holds_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+    return bool(blocked >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_sigterm_while_it_still_loads_is_a_clean_stop_too(flags):
+    command = [sys.executable, "-m", "mattestream", "serve", *flags, "--port", "0"]
+    with subprocess.Popen([*command, "--metrics-port", "-1"], stdout=subprocess.DEVNULL) as process:
+        while not holds_sigterm(process.pid):
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_ctrl_c_is_a_clean_stop_too(flags):
