@@ -33,11 +33,6 @@ class Destination:
     folder: Path | None = None
     file: Path | None = None
 
-    @property
-    def is_stdout(self) -> bool:
-        """True when the result goes to standard output."""
-        return self.folder is None and self.file is None
-
 
 def read_destination(output: str, pictures: int) -> Destination:
     """What `-o OUTPUT` means for so many pictures.
