@@ -1,0 +1,41 @@
+"""The only two functions that move bytes between host and device; each counts what it did.
+
+Called by `server.device_slots`; the counts end in the report's `copies`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.device import Device, Stream
+
+
+@dataclass(slots=True)
+class Copies:
+    """What was copied for one image."""
+
+    host_to_device: int = 0
+    host_to_device_bytes: int = 0
+    device_to_host: int = 0
+    device_to_host_bytes: int = 0
+
+
+def to_device(
+    device: Device, source: NDArray[np.uint8], address: int, stream: Stream, copies: Copies
+) -> None:
+    """Queues a copy of all of `source`, (n,) uint8 in page-locked memory, to `address`."""
+    device.copy_in(source.ctypes.data, address, source.nbytes, stream)
+    copies.host_to_device += 1
+    copies.host_to_device_bytes += source.nbytes
+
+
+def to_host(
+    device: Device, address: int, target: NDArray[np.uint8], stream: Stream, copies: Copies
+) -> None:
+    """Queues a copy from `address` that fills `target`, (n,) uint8 in page-locked memory."""
+    device.copy_out(address, target.ctypes.data, target.nbytes, stream)
+    copies.device_to_host += 1
+    copies.device_to_host_bytes += target.nbytes
