@@ -11,7 +11,11 @@ prints the sentence.
     ├── LicenceNotAccepted   non-commercial weights, and the operator has not accepted their licence
     ├── ModelNotBuilt        the model needs something this version does not build yet
     ├── EngineFailed         the engine's library refused the weights or failed in a run
+    │   ├── PlanNotBuilt     TensorRT cannot build a plan from the network
+    │   ├── BuildCancelled   the caller ended the build
+    │   └── AccuracyRefused  an engine answers too far from ONNX Runtime in fp32
     ├── DeviceNotAvailable   the device asked for is not there
+    │   └── LibraryMissing   the library of the engine asked for is not there
     └── PullFailed           the weights could not be fetched
 """
 
@@ -74,3 +78,21 @@ class DeviceNotAvailable(ModelError):
 
 class PullFailed(ModelError):
     """Weights could not be fetched, or what was fetched is not what was pinned."""
+
+
+class LibraryMissing(DeviceNotAvailable):
+    """The library that the engine asked for needs is not installed, or too old."""
+
+
+class PlanNotBuilt(EngineFailed):
+    """TensorRT cannot build a plan from the network; the text holds its parser's words."""
+
+
+class BuildCancelled(EngineFailed):
+    """The build was ended by who asked for it; nothing was kept."""
+
+
+class AccuracyRefused(EngineFailed):
+    """An engine's alphas are too far from those of ONNX Runtime in fp32; the text holds both
+    figures.
+    """

@@ -1,9 +1,7 @@
-"""`mattestream models`: lists what is there, here or on a server; fetches, loads and unloads."""
+"""`mattestream models`: what is there, here or on a server; fetching, building, loading."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +9,12 @@ import click
 from mattestream.channel import DEFAULT_ADDRESS
 from mattestream.cli.connect import connection_flags, open_client
 from mattestream.cli.failures import as_sentences
+from mattestream.cli.model_folders import folder_flags, registry_of
+from mattestream.cli.models_build import build
 from mattestream.v1 import models_pb2
 
 if TYPE_CHECKING:
     from models.registry import Registry
-    from server.config import Config
 
 _STATES = {
     models_pb2.MODEL_STATE_AVAILABLE: "available",
@@ -25,32 +24,17 @@ _STATES = {
     models_pb2.MODEL_STATE_UNAVAILABLE: "unavailable",
 }
 
-_FOLDERS = (
-    click.option("--model-dir", "model_dirs", multiple=True, help="Folder of your own manifests."),
-    click.option("--cache-dir", metavar="PATH", help="Folder of downloaded weights."),
-    click.option(
-        "--accept-license",
-        "accept_licenses",
-        multiple=True,
-        metavar="NAME",
-        help="Accept non-commercial weights, by their licence's or the model's name.",
-    ),
-)
-
-
-def _folder_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    for flag in reversed(_FOLDERS):
-        command = flag(command)
-    return command
-
 
 @click.group()
 def models() -> None:
-    """List, show, pull, load and unload models."""
+    """List, show, pull, build, load and unload models."""
+
+
+models.add_command(build)
 
 
 @models.command("list")
-@_folder_flags
+@folder_flags
 @connection_flags
 def list_(address: str | None, **flags: Any) -> None:
     """List the models known here, or to the server at --address."""
@@ -59,14 +43,14 @@ def list_(address: str | None, **flags: Any) -> None:
             with open_client(address, flags) as client:
                 _print_models(client.list_models())
             return
-        registry, config = _registry(flags)
+        registry, config = registry_of(flags)
         _print_models([_described(registry, name, config.model) for name in registry.names()])
         _print_problems(registry)
 
 
 @models.command()
 @click.argument("name")
-@_folder_flags
+@folder_flags
 @connection_flags
 def show(name: str, address: str | None, **flags: Any) -> None:
     """Show everything that is known of one model."""
@@ -75,7 +59,7 @@ def show(name: str, address: str | None, **flags: Any) -> None:
             with open_client(address, flags) as client:
                 _print_model(client.get_model(name))
             return
-        registry, config = _registry(flags)
+        registry, config = registry_of(flags)
         manifest = registry.manifest(name)
         _print_model(_described(registry, name, config.model))
         _print_facts(
@@ -101,7 +85,7 @@ def show(name: str, address: str | None, **flags: Any) -> None:
 @click.option(
     "--trust-on-first-use", is_flag=True, help="Take what arrives and pin its digest from now on."
 )
-@_folder_flags
+@folder_flags
 def pull(
     name: str, source: str | None, sha256: str | None, trust_on_first_use: bool, **flags: Any
 ) -> None:
@@ -112,7 +96,7 @@ def pull(
     with as_sentences():
         from models.pull import pull as pull_weights
 
-        registry, _ = _registry(flags)
+        registry, _ = registry_of(flags)
         console = Console(stderr=True)
         columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
         hidden = not console.is_terminal
@@ -150,16 +134,6 @@ def unload(name: str, address: str | None, **flags: Any) -> None:
     with as_sentences(), open_client(address or DEFAULT_ADDRESS, flags) as client:
         model = client.unload_model(name)
         click.echo(f"{model.name} {model.version} is unloaded")
-
-
-def _registry(flags: dict[str, Any]) -> tuple[Registry, Config]:
-    """The registry as a server started with these flags would have it, and its settings."""
-    from server.catalogue import open_registry
-    from server.config_sources import load_config
-
-    wanted = {name: flags[name] for name in ("model_dirs", "cache_dir", "accept_licenses")}
-    config = load_config(None, os.environ, wanted)
-    return open_registry(config), config
 
 
 def _described(registry: Registry, name: str, default: str) -> models_pb2.Model:

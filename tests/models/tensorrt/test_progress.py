@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from models.tensorrt_progress import Phases
+
+
+def test_a_phase_counts_as_one_step_of_the_one_around_it():
+    phases = Phases()
+    phases.start("all", None, 4)
+    phases.step("all", 0)
+    assert phases.fraction == 1 / 4
+    phases.start("inner", "all", 2)
+    phases.step("inner", 0)
+    assert phases.fraction == 1 / 4 + 1 / 8
+
+
+def test_it_never_goes_back():
+    phases = Phases()
+    phases.start("all", None, 4)
+    phases.start("inner", "all", 2)
+    phases.step("inner", 1)
+    before = phases.fraction
+    phases.finish("inner")
+    phases.start("another", "all", 100)
+    phases.step("another", 0)
+    assert phases.fraction == before == 1 / 4
+
+
+def test_it_ends_with_the_outermost_phase():
+    phases = Phases()
+    phases.start("all", None, 4)
+    phases.finish("all")
+    assert phases.fraction == 1
+
+
+def test_phases_without_steps_and_steps_of_no_phase_do_no_harm():
+    phases = Phases()
+    phases.step("unknown", 3)
+    phases.finish("unknown")
+    phases.start("all", None, 0)
+    phases.step("all", 7)
+    assert phases.fraction == 1
