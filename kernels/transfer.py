@@ -32,6 +32,12 @@ def to_device(
     copies.host_to_device_bytes += source.nbytes
 
 
+def count_upload(nbytes: int, copies: Copies) -> None:
+    """Counts what a library copied to the device by itself: nvImageCodec takes the file's bytes."""
+    copies.host_to_device += 1
+    copies.host_to_device_bytes += nbytes
+
+
 def to_host(
     device: Device, address: int, target: NDArray[np.uint8], stream: Stream, copies: Copies
 ) -> None:

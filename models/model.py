@@ -33,6 +33,16 @@ class Model:
         self.engine = engine
         self.weights_sha256 = weights_sha256
 
+    @property
+    def max_batch(self) -> int:
+        """Most images in one run."""
+        return self.engine.max_batch
+
+    @property
+    def max_concurrent_runs(self) -> int:
+        """Runs that go on at once."""
+        return self.engine.max_concurrent_runs
+
     def prepare(self, rgb_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
         """A batch of one for the engine: (1, 3, h, w) or (1, h, w, 3) float32, as the layout says.
 

@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models import weights
 from models.errors import ManifestError, ModelNotBuilt, ModelNotFound
@@ -18,6 +19,11 @@ from models.licences import refusal, require_accepted
 from models.manifest import Manifest, read_manifest
 from models.model import Model
 from models.onnx_engine import OnnxEngine
+from models.target import Target
+
+if TYPE_CHECKING:
+    from models.device_loading import Progress
+    from models.device_model import DeviceModel
 
 HERE = Path(__file__).parent
 BUILTIN_DIR = HERE / "builtin"
@@ -84,31 +90,48 @@ class Registry:
         return ""
 
     def load(
-        self, name: str, *, device: str = "auto", threads: int = 1, max_batch: int = 0
-    ) -> Model:
-        """The model, ready to run; not warm yet. Takes as long as reading its weights does.
+        self,
+        name: str,
+        target: Target = Target(),  # noqa: B008 - frozen
+        *,
+        threads: int = 1,
+        max_batch: int = 0,
+        on_progress: Progress | None = None,
+    ) -> Model | DeviceModel:
+        """The model, ready to run; not warm yet. Takes as long as reading its weights does, and
+        minutes where TensorRT has to build a plan first.
 
         Args:
             name: as in `names`.
-            device: see `models.onnx_engine`.
+            target: the device and its engine.
             threads: runs that may go on at once, on a CPU.
             max_batch: most images in one run; 0: the engine's choice, 1 on a CPU.
+            on_progress: told what goes on and how far it is, 0..1, where that takes long.
 
         Raises:
             ModelNotFound, ModelNotBuilt, LicenceNotAccepted, WeightsMissing, WeightsDamaged: see
             `models.errors`.
             ManifestError: the graph is not what the manifest says.
             EngineFailed: the engine's library refuses the weights.
-            DeviceNotAvailable: `device` is not there.
+            DeviceNotAvailable: the target is not there.
         """
         manifest = self.manifest(name)
         if reason := _not_built(manifest):
             raise ModelNotBuilt(reason)
         require_accepted(manifest, self.accepted_licences)
         found = weights.verified_weights(manifest, self.cache_dir)
-        engine = OnnxEngine(
-            found.path, manifest, device=device, threads=threads, max_batch=max_batch
-        )
+        if target.index is not None:
+            from models import device_loading  # what a GPU needs is not read on a CPU
+
+            return device_loading.load_on_device(
+                manifest,
+                found,
+                target,
+                cache_dir=self.cache_dir,
+                max_batch=max_batch,
+                on_progress=on_progress,
+            )
+        engine = OnnxEngine(found.path, manifest, threads=threads, max_batch=max_batch)
         return Model(manifest, engine, found.sha256)
 
     @cached_property

@@ -22,7 +22,7 @@ from models.registry import Registry
 from server import logs, signals
 from server.admission import Admission
 from server.auth import ApiKeys
-from server.catalogue import open_registry
+from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
 from server.config import Config, ConfigError
 from server.health import Health
@@ -30,7 +30,6 @@ from server.interceptors import CallInterceptor
 from server.listener import StartError, bind, new_server, shown_address, warn_if_exposed
 from server.metrics import Metrics, MetricsServer
 from server.model_host import ModelHost
-from server.pipeline import Pipeline
 from server.remover import Remover
 from server.services.models import ModelsService
 from server.services.removal import RemovalService
@@ -72,19 +71,23 @@ class App:
             config.inflight_bytes,
             threads=config.worker_threads,
         )
+        limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
         self.host = ModelHost(
             registry or open_registry(config),
             self.workers,
             default=config.model,
-            device=config.device,
+            limits=limits,
+            find_targets=lambda: targets(config),
             max_batch=config.max_batch,
             on_serving=self._model_serves,
             on_batch=self.metrics.batch_ran,
+            on_launch=self.metrics.device_ran,
+            on_progress=self._model_progress,
+            gpu_jpeg=config.gpu_jpeg,
             clock=clock,
         )
-        limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
         self.remover = Remover(
-            Pipeline(limits), self.host, self.workers, self.admission, self.metrics, clock=clock
+            limits, self.host, self.workers, self.admission, self.metrics, clock=clock
         )
         self.removal = RemovalService(
             self.remover, self.host, self.admission, self.metrics, config, clock=clock
@@ -98,6 +101,7 @@ class App:
         )
         self._server: grpc.aio.Server | None = None
         self._port = 0
+        self._last_step: tuple[str, str, int] | None = None
         self._log = structlog.get_logger("server")
 
     @property
@@ -249,6 +253,15 @@ class App:
         self.metrics.model_serves(name, is_serving)
         await self.health.set_model(name, is_serving)
         self._log.info("model loaded" if is_serving else "model unloading", model=name)
+
+    def _model_progress(self, name: str, what: str, share: float) -> None:
+        """A plan is being built, which takes minutes: a line whenever the step or its tenth
+        changes.
+        """
+        step = (name, what, int(share * 10))
+        if step != self._last_step:
+            self._last_step = step
+            self._log.info("model loading", model=name, step=what, done=f"{share:.0%}")
 
     def _metrics_address(self) -> str:
         if self.metrics_port < 0:

@@ -1,4 +1,4 @@
-"""Prepared images of one model, gathered into runs of its engine.
+"""Opened images of one model, gathered into runs of its engine.
 
 One batcher per loaded model; `server.remover` hands it an image and waits. There is no timer:
 whenever a run slot is free, a batch is made of what waits, so a lone image never waits and batches
@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from server.deadline import Deadline
 from server.workers import Lane, settled
 
-Tensor = NDArray[np.float32]
+# What a pipeline opens and what its run answers: `server.pipeline` has them, the batcher only hands
+# them on.
+Opened = Any
+Answer = Any
 
 
 class BatcherClosed(Exception):
@@ -28,9 +29,9 @@ class BatcherClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """One image's alpha and what its batch was like."""
+    """One image's answer and what its batch was like."""
 
-    alpha: Tensor  # (h, w) float32 in [0, 1], the network's size
+    answer: Answer
     batch_size: int
     batch_wait_ms: float  # until the engine took it
     infer_ms: float  # of the whole batch
@@ -38,7 +39,7 @@ class Inferred:
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    tensor: Tensor  # one prepared image: (1, C, h, w) or (1, h, w, C)
+    opened: Opened
     deadline: Deadline
     submitted_at: float
     future: asyncio.Future[Inferred] = field(init=False)
@@ -58,8 +59,8 @@ class Batcher:
     Its queue holds admitted images only, so its bound is the config's `max_requests`.
 
     Args:
-        run: alphas (N, h, w) of N prepared images; called on `lane`, up to `max_concurrent_runs` at
-            once.
+        run: the answers for opened images, in their order; called on `lane`, up to
+            `max_concurrent_runs` at once.
         lane: where `run` runs: the shared workers for a CPU engine, a thread of its own for a GPU.
         max_batch: most images in one run.
         max_concurrent_runs: runs at once.
@@ -68,7 +69,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[Tensor], Tensor],
+        run: Callable[[list[Opened]], Sequence[Answer]],
         lane: Lane,
         *,
         max_batch: int,
@@ -98,18 +99,18 @@ class Batcher:
         """
         return self.max_batch == 1 and self._max_concurrent_runs >= self._lane.workers.threads
 
-    def infer_in_place(self, tensor: Tensor) -> Inferred:
-        """The alpha of one prepared image, run in the calling worker.
+    def infer_in_place(self, opened: Opened) -> Inferred:
+        """The answer for one opened image, run in the calling worker.
 
         Raises:
             EngineFailed: the run failed.
         """
         self._on_batch(1)
-        alphas, started_at, ended_at = self._run_timed([tensor])
-        return Inferred(alphas[0], 1, 0.0, (ended_at - started_at) * 1e3)
+        answers, started_at, ended_at = self._run_timed([opened])
+        return Inferred(answers[0], 1, 0.0, (ended_at - started_at) * 1e3)
 
-    async def infer(self, tensor: Tensor, deadline: Deadline) -> Inferred:
-        """The alpha of one prepared image.
+    async def infer(self, opened: Opened, deadline: Deadline) -> Inferred:
+        """The answer for one opened image.
 
         Cancelled while it waits, it leaves the queue. Cancelled while it runs, this waits for the
         run: the caller may then free what the run read.
@@ -121,7 +122,7 @@ class Batcher:
         """
         if self._is_closed:
             raise BatcherClosed("the model was unloaded while the image waited: send it again")
-        item = _Item(tensor, deadline, self._clock())
+        item = _Item(opened, deadline, self._clock())
         self._waiting.append(item)
         self._pump()
         try:
@@ -173,7 +174,7 @@ class Batcher:
         self._pump()
 
     async def _run_batch(self, batch: list[_Item]) -> None:
-        """Resolves every image of the batch, with its alpha or with its own error.
+        """Resolves every image of the batch, with its answer or with its own error.
 
         One image can spoil a run for all that share it, so the images of a failed run are run
         again one by one, within its slot.
@@ -192,17 +193,17 @@ class Batcher:
                 await self._run_batch([item])
 
     async def _try_run(self, batch: list[_Item]) -> Exception | None:
-        """Runs once; why it failed, or None and all images have their alpha."""
+        """Runs once; why it failed, or None and all images have their answer."""
         try:
             self._on_batch(len(batch))
-            alphas, started_at, ended_at = await self._lane.run(
-                self._run_timed, [item.tensor for item in batch]
+            answers, started_at, ended_at = await self._lane.run(
+                self._run_timed, [item.opened for item in batch]
             )
-            for item, alpha in zip(batch, alphas, strict=True):
+            for item, answer in zip(batch, answers, strict=True):
                 if not item.future.done():
                     item.future.set_result(
                         Inferred(
-                            alpha=alpha,
+                            answer=answer,
                             batch_size=len(batch),
                             batch_wait_ms=(started_at - item.submitted_at) * 1e3,
                             infer_ms=(ended_at - started_at) * 1e3,
@@ -216,7 +217,7 @@ class Batcher:
             return error
         return None
 
-    def _run_timed(self, tensors: list[Tensor]) -> tuple[Tensor, float, float]:
+    def _run_timed(self, batch: list[Opened]) -> tuple[Sequence[Answer], float, float]:
         started_at = self._clock()
-        alphas = self._run(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
-        return alphas, started_at, self._clock()
+        answers = self._run(batch)
+        return answers, started_at, self._clock()

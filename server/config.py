@@ -8,6 +8,7 @@ is rendered from it.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class Key:
         optional: True when None (in text: the empty string) is a value.
         low, high: smallest and largest allowed number.
         choices: the allowed words, empty when any text will do.
+        pattern: what a text must match as a whole, empty when any text will do.
+        words: that in words: "cpu or cuda:N".
     """
 
     name: str
@@ -44,6 +47,8 @@ class Key:
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    words: str = ""
     many: bool = False
     optional: bool = False
 
@@ -63,12 +68,20 @@ class Key:
         """What may be set, in words: "a whole number from 1 to 64"."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
+        if self.words:
+            return self.words
         if self.kind is int:
             return f"a whole number from {self.low:.0f} to {self.high:.0f}"
         if self.kind is float:
             return f"a number from {self.low:g} to {self.high:g}"
         word = "path" if self.kind is Path else "text"
         return f"a list of {word}s" if self.many else f"a {word}"
+
+    def takes_text(self, text: str) -> bool:
+        """True unless `choices` or `pattern` rule it out."""
+        if self.choices:
+            return text in self.choices
+        return not self.pattern or re.fullmatch(self.pattern, text) is not None
 
 
 def _key(default: object, kind: type, doc: str, **rule: object) -> Any:
@@ -199,8 +212,30 @@ class Config:
     device: str = _key(
         "auto",
         str,
-        "Where models run. auto takes the best there is; naming one that is missing is an error.",
-        choices=("auto", "cpu", "cuda"),
+        "Where models run: cpu, cuda (the first GPU), cuda:N, cuda:all (each model on every GPU); "
+        "auto takes the first GPU that can be used, else the CPU. Naming one that is missing is an "
+        "error.",
+        pattern=r"auto|cpu|cuda(:\d{1,2}|:all)?",
+        words="auto, cpu, cuda, cuda:N or cuda:all",
+    )
+    engine: str = _key(
+        "auto",
+        str,
+        "What runs models; auto is tensorrt on a GPU where it is installed, else onnx.",
+        choices=("auto", "onnx", "tensorrt"),
+    )
+    precision: str = _key(
+        "auto",
+        str,
+        "What models compute in; auto is fp16 with TensorRT as long as its results stay near those "
+        "of fp32, and else the file's own.",
+        choices=("auto", "fp32", "fp16"),
+    )
+    gpu_jpeg: str = _key(
+        "auto",
+        str,
+        "JPEG decoding on the GPU by nvImageCodec; auto is on where it is installed and works.",
+        choices=("auto", "on", "off"),
     )
     max_batch: int = _key(
         0,
@@ -278,7 +313,7 @@ def check(key: Key, value: object, source: str) -> None:
     if value is None and key.optional:
         return
     for one in value if key.many and isinstance(value, tuple) else (value,):
-        if not _is_of_kind(one, key.kind) or (key.choices and one not in key.choices):
+        if not (_is_of_kind(one, key.kind) and key.takes_text(str(one))):
             raise ConfigError(f"{source} is {one!r}: it must be {key.allowed}")
         if isinstance(one, int | float) and not key.low <= one <= key.high:
             unit = f" {key.unit}" if key.unit else ""

@@ -97,6 +97,12 @@ class Metrics:
             buckets=_BATCH,
             registry=registry,
         )
+        self._device_runs = Counter(
+            "mattestream_device_runs",
+            "Runs on a GPU by how they were launched: graph (one replay) or plain (each kernel).",
+            ["model", "launch"],
+            registry=registry,
+        )
         self._loaded = Gauge(
             "mattestream_model_loaded", "1 for a model that serves.", ["model"], registry=registry
         )
@@ -135,6 +141,10 @@ class Metrics:
     def batch_ran(self, model: str, images: int) -> None:
         """A model starts a run."""
         self._batch_images.labels(model).observe(images)
+
+    def device_ran(self, model: str, is_graph: bool) -> None:
+        """A model's run was launched on a GPU."""
+        self._device_runs.labels(model, "graph" if is_graph else "plain").inc()
 
     def model_serves(self, model: str, is_serving: bool) -> None:
         """A model came, or goes."""

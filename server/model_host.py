@@ -13,13 +13,18 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING
 
-from mattestream.v1 import report_pb2
 from models.model import Model
 from models.registry import Registry
-from server.batcher import Batcher
-from server.replies import model_used
-from server.workers import Lane, Stage, Workers
+from models.target import Target
+from server.codecs.header import Limits
+from server.replica import Replica, make_replica
+from server.workers import Stage, Workers
+
+if TYPE_CHECKING:
+    from models.device_model import DeviceModel
 
 
 class ModelNotLoaded(Exception):
@@ -44,14 +49,31 @@ class State(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Hosted:
-    """A loaded model and what goes with it."""
+    """A loaded model: one replica for each device it is on."""
 
-    model: Model
-    batcher: Batcher
-    used: report_pb2.ModelUsed  # as every report names it
-    own_workers: Workers | None  # threads of an engine that does not share the cores
+    replicas: tuple[Replica, ...]
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def first(self) -> Replica:
+        """The replica that stands for all: they differ in their device alone."""
+        return self.replicas[0]
+
+    @contextmanager
+    def used(self) -> Iterator[Replica]:
+        """The replica with the fewest users, one more for as long as the block lasts."""
+        replica = min(self.replicas, key=lambda each: each.users)
+        self.users += 1
+        replica.users += 1
+        self.idle.clear()
+        try:
+            yield replica
+        finally:
+            replica.users -= 1
+            self.users -= 1
+            if self.users == 0:
+                self.idle.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -68,10 +90,15 @@ class ModelHost:
         registry: knows the manifests and reads the weights.
         workers: the threads that CPU engines run on.
         default: the model used where a request names none.
-        device: "auto", "cpu" or "cuda", see `models.registry`.
+        limits: of the images that are taken.
+        find_targets: the devices that each model is loaded on, and its engine there; asked once, in
+            the loading thread, because looking for GPUs takes time.
         max_batch: most images in one run; 0: the engine's own limit.
+        gpu_jpeg: see `server.replica.make_pipeline`.
         on_serving: told (name, True) when a model is warm and (name, False) before it goes.
         on_batch: told (name, images) for every run.
+        on_launch: told (name, is_graph) for every run on a GPU.
+        on_progress: told (name, what, share 0..1) while a load takes long; from another thread.
     """
 
     def __init__(
@@ -80,19 +107,27 @@ class ModelHost:
         workers: Workers,
         *,
         default: str,
-        device: str = "auto",
+        limits: Limits,
+        find_targets: Callable[[], tuple[Target, ...]] = lambda: (Target(),),
         max_batch: int = 0,
+        gpu_jpeg: str = "auto",
         on_serving: Callable[[str, bool], Awaitable[None]],
         on_batch: Callable[[str, int], None] = lambda name, images: None,
+        on_launch: Callable[[str, bool], None] = lambda name, is_graph: None,
+        on_progress: Callable[[str, str, float], None] = lambda name, what, share: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.registry = registry
         self.default = default
         self._workers = workers
-        self._device = device
+        self._limits = limits
+        self._find_targets = cache(find_targets)
         self._max_batch = max_batch
         self._on_serving = on_serving
         self._on_batch = on_batch
+        self._on_launch = on_launch
+        self._on_progress = on_progress
+        self._gpu_jpeg = gpu_jpeg
         self._clock = clock
         self._slots: dict[str, _Slot] = {}
         self._loader = Workers(
@@ -118,8 +153,8 @@ class ModelHost:
         return (slot.state, slot.hosted) if slot else (None, None)
 
     @contextmanager
-    def use(self, name: str | None) -> Iterator[Hosted]:
-        """The model for as long as the block lasts; unloading waits for it.
+    def use(self, name: str | None) -> Iterator[Replica]:
+        """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
@@ -138,15 +173,8 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        hosted = slot.hosted
-        hosted.users += 1
-        hosted.idle.clear()
-        try:
-            yield hosted
-        finally:
-            hosted.users -= 1
-            if hosted.users == 0:
-                hosted.idle.set()
+        with slot.hosted.used() as replica:
+            yield replica
 
     async def load(self, name: str) -> Hosted:
         """The model, loaded and warm. However many ask at once, it is loaded once.
@@ -199,61 +227,53 @@ class ModelHost:
 
     async def _load(self, name: str) -> Hosted:
         try:
-            model = await self._loader.lane(Stage.OPEN).run(self._load_blocking, name)
+            replicas = await self._loader.lane(Stage.OPEN).run(self._load_blocking, name)
         except BaseException:
             del self._slots[name]
             raise
-        hosted = self._hosted(name, model)
+        hosted = Hosted(replicas)
         slot = self._slots[name]
         slot.hosted, slot.state = hosted, State.READY
         await self._on_serving(name, True)
         return hosted
 
-    def _load_blocking(self, name: str) -> Model:
-        model = self.registry.load(
-            name,
-            device=self._device,
-            threads=self._workers.threads,
-            max_batch=self._max_batch,
-        )
+    def _load_blocking(self, name: str) -> tuple[Replica, ...]:
+        loaded: list[tuple[Model | DeviceModel, Target]] = []
         try:
-            model.warm()
+            for target in self._find_targets():
+                model = self.registry.load(
+                    name,
+                    target,
+                    threads=self._workers.threads,
+                    max_batch=self._max_batch,
+                    on_progress=lambda what, share: self._on_progress(name, what, share),
+                )
+                loaded.append((model, target))
+                model.warm()
+            return tuple(self._replica(name, model, target) for model, target in loaded)
         except BaseException:
-            model.close()
+            for model, _ in loaded:
+                model.close()
             raise
-        return model
 
-    def _hosted(self, name: str, model: Model) -> Hosted:
-        engine = model.engine
-        own_workers: Workers | None = None
-        lane: Lane = self._workers.lane(Stage.RUN)
-        if engine.device != "cpu":
-            # The device does the work: threads that only wait for it must not take the codecs'
-            # place.
-            own_workers = Workers(engine.max_concurrent_runs, name=f"engine-{name}")
-            own_workers.start()
-            lane = own_workers.lane(Stage.RUN)
-        batcher = Batcher(
-            model.run,
-            lane,
-            max_batch=engine.max_batch,
-            max_concurrent_runs=engine.max_concurrent_runs,
+    def _replica(self, name: str, model: Model | DeviceModel, target: Target) -> Replica:
+        return make_replica(
+            model,
+            target,
+            self._workers,
+            self._limits,
+            gpu_jpeg=self._gpu_jpeg,
             on_batch=lambda images: self._on_batch(name, images),
+            on_launch=lambda is_graph: self._on_launch(name, is_graph),
             clock=self._clock,
         )
-        return Hosted(model, batcher, model_used(model), own_workers)
 
     async def _unload(self, name: str, hosted: Hosted | None) -> None:
         await self._on_serving(name, False)
         if hosted is not None:
             while hosted.users:
                 await hosted.idle.wait()
-            await hosted.batcher.close()
-            await self._loader.lane(Stage.OPEN).run(_free, hosted)
+            for replica in hosted.replicas:
+                await replica.batcher.close()
+                await self._loader.lane(Stage.OPEN).run(replica.free)
         del self._slots[name]
-
-
-def _free(hosted: Hosted) -> None:
-    hosted.model.close()
-    if hosted.own_workers is not None:
-        hosted.own_workers.close()

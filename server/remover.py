@@ -15,18 +15,19 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from mattestream.v1 import image_pb2, report_pb2
-from models.model import Model
 from server import replies
 from server.admission import BYTES_PER_PIXEL, BYTES_PER_PIXEL_OF, Admission, Overloaded, Permit
 from server.batcher import Inferred
-from server.codecs.header import Header, check_limits, read_header
+from server.codecs.header import Header, Limits, check_limits, read_header
 from server.deadline import Deadline
 from server.job import EncodedSource, Format, Options, Source
 from server.metrics import Metrics
-from server.model_host import Hosted, ModelHost
-from server.pipeline import Opened, Pipeline
+from server.model_host import ModelHost
+from server.pipeline import Opened
+from server.replica import Replica
 from server.workers import Stage, Workers, settled
 
 # Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
@@ -63,7 +64,7 @@ class Remover:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        limits: Limits,
         host: ModelHost,
         workers: Workers,
         admission: Admission,
@@ -71,7 +72,7 @@ class Remover:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pipeline = pipeline
+        self._limits = limits
         self._host = host
         self._admission = admission
         self._metrics = metrics
@@ -91,12 +92,12 @@ class Remover:
         """
         job.deadline.check(job.doing)
         image_bytes = await self._estimate(job.source, job.options.format)
-        with self._host.use(job.options.model) as hosted:
-            job.report.model.CopyFrom(hosted.used)
+        with self._host.use(job.options.model) as replica:
+            job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 permit = await self._admit(job, image_bytes, wait=wait)
                 try:
-                    await self._work(job, hosted)
+                    await self._work(job, replica)
                     permit.shrink(job.result.ByteSize())
                 except BaseException:
                     permit.release()
@@ -111,7 +112,7 @@ class Remover:
             header = read_header(source.data)
         else:
             header = await asyncio.to_thread(read_header, source.data)
-        check_limits(header, self._pipeline.limits)
+        check_limits(header, self._limits)
         per_pixel = BYTES_PER_PIXEL_OF.get(result, BYTES_PER_PIXEL)
         return len(source.data) + header.width * header.height * per_pixel
 
@@ -125,29 +126,31 @@ class Remover:
             self._metrics.refused(error.reason)
             raise
 
-    async def _work(self, job: Job, hosted: Hosted) -> None:
-        job.doing = "waiting for a worker"
-        if hosted.batcher.runs_in_place:
-            await self._in_one_go(job, hosted)
-        else:
-            await self._by_stages(job, hosted)
+    async def _work(self, job: Job, replica: Replica) -> None:
+        job.doing = "waiting for room on the device"
+        async with replica.seat() as seat:
+            job.doing = "waiting for a worker"
+            if replica.batcher.runs_in_place:
+                await self._in_one_go(job, replica, seat)
+            else:
+                await self._by_stages(job, replica, seat)
         timings = job.report.timings
         timings.total_ms = (self._clock() - job.arrived_at) * 1e3
         self._observe(timings, job.report.batch_size)
 
-    async def _by_stages(self, job: Job, hosted: Hosted) -> None:
-        opened = await self._opening.run(self._open, job, hosted.model)
+    async def _by_stages(self, job: Job, replica: Replica, seat: Any) -> None:
+        opened = await self._opening.run(self._open, job, replica, seat)
         job.doing = "waiting for the model"
-        inferred = await hosted.batcher.infer(opened.tensor, job.deadline)
+        inferred = await replica.batcher.infer(opened, job.deadline)
         replies.report_inferred(job.report, inferred)
         job.doing = "waiting to be finished"
-        await self._finishing.run(self._finish, job, opened, inferred, hosted.model)
+        await self._finishing.run(self._finish, job, replica, opened, inferred)
 
-    async def _in_one_go(self, job: Job, hosted: Hosted) -> None:
+    async def _in_one_go(self, job: Job, replica: Replica, seat: Any) -> None:
         """All stages in one worker. Where no batch is formed, going back to the event loop between
         them would only add wake-ups: 0.4 ms each, and more while the other cores are busy.
         """
-        work = asyncio.ensure_future(self._opening.run(self._straight_through, job, hosted))
+        work = asyncio.ensure_future(self._opening.run(self._straight_through, job, replica, seat))
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -156,35 +159,33 @@ class Remover:
             await settled(work)
             raise
 
-    def _straight_through(self, job: Job, hosted: Hosted) -> None:
-        opened = self._open(job, hosted.model)
+    def _straight_through(self, job: Job, replica: Replica, seat: Any) -> None:
+        opened = self._open(job, replica, seat)
         job.doing = "waiting for the model"
         self._check(job)
-        inferred = hosted.batcher.infer_in_place(opened.tensor)
+        inferred = replica.batcher.infer_in_place(opened)
         replies.report_inferred(job.report, inferred)
         job.doing = "waiting to be finished"
-        self._finish(job, opened, inferred, hosted.model)
+        self._finish(job, replica, opened, inferred)
 
     def _check(self, job: Job) -> None:
         job.deadline.check(job.doing)
         if not job.is_wanted:
             raise GivenUp
 
-    def _open(self, job: Job, model: Model) -> Opened:
+    def _open(self, job: Job, replica: Replica, seat: Any) -> Opened:
         self._check(job)
         queue_ms = (self._clock() - job.arrived_at) * 1e3
         job.doing = "decoding"
-        opened = self._pipeline.open(job.source, job.options, model)
+        opened: Opened = replica.pipeline.open(job.source, job.options, seat)
         job.report.timings.queue_ms = queue_ms
         replies.report_opened(job.report, opened)
         return opened
 
-    def _finish(self, job: Job, opened: Opened, inferred: Inferred, model: Model) -> None:
+    def _finish(self, job: Job, replica: Replica, opened: Opened, inferred: Inferred) -> None:
         self._check(job)
         job.doing = "encoding the result"
-        outcome = self._pipeline.close(
-            opened, inferred.alpha, job.options, model, infer_ms=inferred.infer_ms
-        )
+        outcome = replica.pipeline.close(opened, inferred.answer, job.options)
         replies.report_outcome(job.report, outcome)
         replies.fill_result(job.result, outcome)
 

@@ -6,11 +6,16 @@ the CLI's local mode, so that both tell the same.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mattestream.v1 import image_pb2, options_pb2, report_pb2
 from models.model import Model
 from server.batcher import Inferred
 from server.job import PixelFormat
 from server.pipeline import Opened, Outcome
+
+if TYPE_CHECKING:
+    from models.device_model import DeviceModel
 
 _PIXEL_FORMATS = {
     PixelFormat.RGB8: image_pb2.PIXEL_FORMAT_RGB8,
@@ -37,7 +42,7 @@ def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
         raw.compression = image_pb2.COMPRESSION_ZLIB
 
 
-def model_used(model: Model) -> report_pb2.ModelUsed:
+def model_used(model: Model | DeviceModel) -> report_pb2.ModelUsed:
     """The model as every report names it."""
     engine = model.engine
     return report_pb2.ModelUsed(
@@ -53,9 +58,9 @@ def model_used(model: Model) -> report_pb2.ModelUsed:
 
 def report_opened(report: report_pb2.Report, opened: Opened) -> None:
     """What is known once the image is decoded."""
-    report.source_height, report.source_width = opened.decoded.rgb.shape[:2]
-    report.source_format = opened.decoded.format
-    report.notes.extend(opened.decoded.notes)
+    report.source_width, report.source_height = opened.width, opened.height
+    report.source_format = opened.format
+    report.notes.extend(opened.notes)
     report.timings.decode_ms = opened.decode_ms
     report.timings.prepare_ms = opened.prepare_ms
 
@@ -78,5 +83,7 @@ def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
     report.coverage = statistics.coverage
     report.uncertainty = statistics.uncertainty
     report.refine = options_pb2.REFINE_OFF
+    for name in outcome.copies.__dataclass_fields__:
+        setattr(report.copies, name, getattr(outcome.copies, name))
     report.timings.finish_ms = outcome.finish_ms
     report.timings.encode_ms = outcome.encode_ms

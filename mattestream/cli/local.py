@@ -15,12 +15,13 @@ from mattestream.reply import Removal, removal
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from models.errors import ModelError
 from server import replies
-from server.catalogue import open_registry
+from server.catalogue import open_registry, targets
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.config import Config
 from server.options import read_options, read_source
-from server.pipeline import Pipeline
+from server.pipeline import remove_one
+from server.replica import make_pipeline
 
 
 class LocalRemover:
@@ -45,10 +46,13 @@ class LocalRemover:
             # Several pictures at once fill the cores; OpenCV's own threads would fight with them.
             cv2.setNumThreads(1)
         self.options = read_options(message, stream=False)
+        target = targets(config)[0]
         self.model = open_registry(config).load(
-            self.options.model or config.model, device=config.device, threads=workers
+            self.options.model or config.model, target, threads=workers
         )
-        self._pipeline = Pipeline(Limits(config.max_megapixels, config.max_side_px))
+        self.model.warm()
+        limits = Limits(config.max_megapixels, config.max_side_px)
+        self._pipeline = make_pipeline(self.model, target, limits, gpu_jpeg=config.gpu_jpeg)
 
     def __enter__(self) -> Self:
         return self
@@ -64,12 +68,12 @@ class LocalRemover:
     def remove(self, data: bytes) -> Removal:
         """The result; raises one of `errors` when the picture is at fault."""
         source = read_source(image_pb2.Image(encoded=data))
-        outcome = self._pipeline.remove(source, self.options, self.model)
+        removed = remove_one(self._pipeline, source, self.options)
         response = removal_pb2.RemoveResponse()
         report = response.report
         report.model.CopyFrom(replies.model_used(self.model))
-        replies.report_opened(report, outcome.opened)
-        report.batch_size, report.timings.infer_ms = 1, outcome.infer_ms
-        replies.report_outcome(report, outcome)
-        replies.fill_result(response.result, outcome)
+        replies.report_opened(report, removed.opened)
+        report.batch_size, report.timings.infer_ms = 1, removed.infer_ms
+        replies.report_outcome(report, removed.outcome)
+        replies.fill_result(response.result, removed.outcome)
         return removal(response)

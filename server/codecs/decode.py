@@ -17,7 +17,7 @@ from server.codecs import pillow
 from server.codecs.errors import CodecMissing, ImageDamaged, ImageTooLarge
 from server.codecs.exif import Exif, read_exif, swaps_sides, upright
 from server.codecs.header import Header, Limits, check_limits, frames_note, read_header
-from server.codecs.jpeg import decode_jpeg, read_markers
+from server.codecs.jpeg import Room, decode_jpeg, read_markers
 from server.codecs.png_read import open_png, read_chunks
 from server.codecs.raw import raw_to_rgb
 from server.codecs.tiff import white_is_zero
@@ -57,8 +57,21 @@ class _Stored:
     notes: tuple[str, ...]
 
 
-def decode(source: Source, limits: Limits, *, keep_metadata: bool = False) -> Decoded:
+def decode(
+    source: Source,
+    limits: Limits,
+    *,
+    keep_metadata: bool = False,
+    room: Room | None = None,
+) -> Decoded:
     """The first frame of `source`, turned upright, 8 bits a sample.
+
+    Args:
+        source: what came.
+        limits: checked before any pixel is decoded.
+        keep_metadata: read the ICC profile and the resolution too.
+        room: asked for the memory that a JPEG is decoded into, at most once, with its bytes as
+            RGB; the result lies there when no turning was needed.
 
     Raises:
         ImageRejected: one of its subclasses, with a sentence for the caller. Nothing else comes out
@@ -73,7 +86,7 @@ def decode(source: Source, limits: Limits, *, keep_metadata: bool = False) -> De
     check_limits(header, limits)
     match header.format:
         case "jpeg":
-            stored = _decode_jpeg(source.data)
+            stored = _decode_jpeg(source.data, room)
         case "png":
             stored = _decode_png(source.data, keep_metadata=keep_metadata)
         case _:
@@ -98,9 +111,9 @@ def decode(source: Source, limits: Limits, *, keep_metadata: bool = False) -> De
     )
 
 
-def _decode_jpeg(data: bytes) -> _Stored:
+def _decode_jpeg(data: bytes, room: Room | None) -> _Stored:
     markers = read_markers(data)
-    rgb, notes = decode_jpeg(data, markers)
+    rgb, notes = decode_jpeg(data, markers, room)
     icc = markers.icc
     if markers.components == 4 and icc:
         notes += (pillow.CMYK_NOTE,)

@@ -13,7 +13,6 @@ import zipfile
 from dataclasses import dataclass
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -140,6 +139,8 @@ def _jpeg(
         space, chroma = "RGB", "444" if quality >= _FULL_CHROMA_FROM else "420"
     else:
         raise ValueError("JPEG has no alpha: the composite's background must be opaque")
+    import simplejpeg  # see `server.codecs.jpeg`
+
     data: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(pixels), quality, colorspace=space, colorsubsampling=chroma
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
 
@@ -27,6 +27,8 @@ _MAX_SEGMENTS = 5000  # before the first scan; a picture with a 4 MiB ICC profil
 _MAX_FILL_BYTES = 4096  # the standard allows any number, encoders write none to a few
 _MAX_SCANS = 64  # cameras and encoders write up to 20; each one costs a pass over all the pixels
 _END = b"\xff\xd9"
+
+Room = Callable[[int], NDArray[np.uint8]]  # bytes wanted -> (bytes,) uint8, writable
 
 
 @dataclass(slots=True)
@@ -115,8 +117,15 @@ def _take(found: Markers, marker: int, data: bytes, start: int, end: int) -> Non
         found.adobe = True
 
 
-def decode_jpeg(data: bytes, markers: Markers) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def decode_jpeg(
+    data: bytes, markers: Markers, room: Room | None = None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """RGB pixels (H, W, 3) uint8 as stored (orientation not applied), and notes for the caller.
+
+    Args:
+        data: the whole file.
+        markers: what `read_markers` found in it.
+        room: memory for the pixels; None: they get their own. Not asked for CMYK.
 
     Raises:
         ImageDamaged: cut off or broken; libjpeg would fill the rest with grey, which no caller
@@ -134,10 +143,15 @@ def decode_jpeg(data: bytes, markers: Markers) -> tuple[NDArray[np.uint8], tuple
         )
     if markers.process in _PROGRESSIVE and (scans := data.count(b"\xff\xda")) > _MAX_SCANS:
         raise ImageDamaged.because("jpeg", f"{scans} scans, up to {_MAX_SCANS} are read")
+    import simplejpeg  # raw frames need no codec: a machine without it still runs those
+
     colorspace = "CMYK" if markers.components == 4 else "RGB"
     notes: tuple[str, ...] = ()
+    buffer = None
+    if room is not None and markers.components != 4:
+        buffer = room(3 * markers.width * markers.height)
     try:
-        pixels = simplejpeg.decode_jpeg(data, colorspace, strict=True)
+        pixels = simplejpeg.decode_jpeg(data, colorspace, strict=True, buffer=buffer)
     except ValueError as error:
         pixels, notes = _decode_again(data, markers, colorspace, str(error))
     if markers.components == 4:
@@ -149,6 +163,8 @@ def _decode_again(
     data: bytes, markers: Markers, colorspace: str, reason: str
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Pixels after one of the three complaints that a whole picture may hide behind."""
+    import simplejpeg
+
     try:
         if "Premature end" in reason and markers.process not in _PROGRESSIVE:
             # Some cameras leave out the end marker. With one added, a picture that lacks data still

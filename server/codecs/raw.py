@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.image import YCbCr
 from server.codecs.errors import RawLayoutWrong
 from server.codecs.pillow import opaque_to_none
 from server.job import ColorMatrix, PixelFormat, RawSource
@@ -128,27 +129,28 @@ def _yuv_to_rgb(
     luma: NDArray[np.uint8], chroma: cv2.typing.MatLike, source: RawSource
 ) -> cv2.typing.MatLike:
     """RGB of (H, W) luma and (H/2, W/2, 2) Cb and Cr."""
-    matrix = source.color_matrix or (
-        ColorMatrix.BT709 if source.height >= _HD_ROWS else ColorMatrix.BT601
-    )
     size = (source.width, source.height)
     full = cv2.resize(chroma, size, interpolation=cv2.INTER_NEAREST)
     yuv = cv2.merge((luma, *cv2.split(full)))
-    return cv2.transform(yuv, yuv_matrix(matrix, full_range=source.full_range))
+    return cv2.transform(yuv, yuv_matrix(ycbcr_of(source)))
 
 
-def yuv_matrix(matrix: ColorMatrix, *, full_range: bool) -> NDArray[np.float32]:
+def ycbcr_of(source: RawSource) -> YCbCr:
+    """How the chroma of `source` becomes colour: what it says, else by its size."""
+    matrix = source.color_matrix or (
+        ColorMatrix.BT709 if source.height >= _HD_ROWS else ColorMatrix.BT601
+    )
+    return YCbCr.of(*_LUMA_WEIGHTS[matrix], full_range=source.full_range)
+
+
+def yuv_matrix(of: YCbCr) -> NDArray[np.float32]:
     """(3, 4) float32: RGB = M @ (Y, Cb, Cr, 1), all in 0..255."""
-    red, blue = _LUMA_WEIGHTS[matrix]
-    green = 1 - red - blue
-    luma_scale, chroma_scale, black = (1, 1, 0) if full_range else (255 / 219, 255 / 224, 16)
-    from_cr, from_cb = 2 * (1 - red) * chroma_scale, 2 * (1 - blue) * chroma_scale
     rows = np.array(
         [
-            [luma_scale, 0, from_cr],
-            [luma_scale, -from_cb * blue / green, -from_cr * red / green],
-            [luma_scale, from_cb, 0],
+            [of.luma_scale, 0, of.cr_to_r],
+            [of.luma_scale, of.cb_to_g, of.cr_to_g],
+            [of.luma_scale, of.cb_to_b, 0],
         ]
     )
-    offsets = -rows @ np.array([black, 128, 128])
+    offsets = -rows @ np.array([of.luma_offset, 128, 128])
     return np.column_stack([rows, offsets]).astype(np.float32)

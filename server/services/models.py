@@ -95,11 +95,12 @@ def _of_manifest(manifest: Manifest, *, is_default: bool) -> models_pb2.Model:
 
 
 def _add_engine(message: models_pb2.Model, hosted: Hosted) -> None:
-    engine = hosted.model.engine
+    replica = hosted.first
+    engine = replica.model.engine
     message.engine = engine.name
     message.device = engine.device
-    message.max_batch = hosted.batcher.max_batch
-    message.weights_sha256 = hosted.model.weights_sha256
+    message.max_batch = replica.batcher.max_batch
+    message.weights_sha256 = replica.model.weights_sha256
 
 
 def _name(name: str) -> str:

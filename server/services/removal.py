@@ -123,10 +123,10 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         call = current_call()
         config = await self._read_config(requests)
         plan = read_stream_config(config, max_window=self._config.stream_window)
-        with self._host.use(plan.options.model) as hosted:
+        with self._host.use(plan.options.model) as replica:
             # Asked once here so that a wrong name ends the stream; each frame asks again, so that
             # the stream does not keep a model loaded that it is not using.
-            used = hosted.used
+            used = replica.used
         stream = FrameStream(
             read=lambda: anext(requests, None),
             write=context.write,

@@ -16,7 +16,7 @@ from models.onnx_engine import OnnxEngine
 from tests.fakes.tiny_onnx import tiny_graph, write_tiny_model
 
 
-def engine(folder, *, graph=None, threads=1, max_batch=0, device="cpu", **settings):
+def engine(folder, *, graph=None, threads=1, max_batch=0, **settings):
     """An engine on a tiny model; `graph` replaces the weights, other settings the manifest's."""
     manifest = read_manifest(write_tiny_model(folder, "acorn"))
     path = folder / "acorn.onnx"
@@ -27,7 +27,7 @@ def engine(folder, *, graph=None, threads=1, max_batch=0, device="cpu", **settin
         if isinstance(values, dict):
             value = dataclasses.replace(getattr(manifest, table), **values)
         manifest = dataclasses.replace(manifest, **{table: value})
-    return OnnxEngine(path, manifest, device=device, threads=threads, max_batch=max_batch)
+    return OnnxEngine(path, manifest, threads=threads, max_batch=max_batch)
 
 
 def mismatch(folder, **settings):
@@ -42,10 +42,6 @@ def test_it_says_what_it_is_and_where_it_runs(tmp_path):
     assert made.name == f"onnxruntime {onnxruntime.__version__}"
     assert (made.device, made.precision) == ("cpu", "fp32")
     assert (made.max_batch, made.max_concurrent_runs) == (1, 3)
-
-
-def test_auto_is_the_cpu(tmp_path):
-    assert engine(tmp_path, device="auto").device == "cpu"
 
 
 def test_a_run_gives_the_graphs_output(tmp_path):
@@ -175,36 +171,6 @@ def test_a_run_of_the_wrong_shape_fails_in_words_and_the_next_one_works(tmp_path
     with pytest.raises(EngineFailed, match=r"onnxruntime .* failed in a run: .*dimension"):
         made.run(np.ones((1, 3, 8, 8), np.float32))
     assert made.run(np.ones((1, 3, 32, 32), np.float32)).max() == pytest.approx(1)
-
-
-@pytest.mark.skipif(
-    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
-    reason="this onnxruntime has CUDA",
-)
-def test_asking_for_cuda_where_there_is_none_is_an_error_that_says_what_to_install(tmp_path):
-    with pytest.raises(
-        DeviceNotAvailable, match=r"device 'cuda:1' .*onnxruntime-gpu\[cuda,cudnn\]"
-    ):
-        engine(tmp_path, device="cuda:1")
-
-
-def test_a_silent_fall_back_to_the_cpu_is_an_error(tmp_path, monkeypatch):
-    # What onnxruntime-gpu does without a driver: it lists CUDA, logs, and hands out a CPU session.
-    class FallenBack(onnxruntime.InferenceSession):
-        def __init__(self, path, options, **_):
-            super().__init__(path, options, providers=["CPUExecutionProvider"])
-
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", FallenBack)
-    with pytest.raises(DeviceNotAvailable, match="would have used CPUExecutionProvider"):
-        engine(tmp_path, device="cuda")
-
-
-def test_a_device_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(DeviceNotAvailable, match="device is 'tpu'; allowed are 'auto', 'cpu'"):
-        engine(tmp_path, device="tpu")
 
 
 def test_no_more_runs_go_on_at_once_than_there_are_threads(tmp_path):

@@ -18,6 +18,7 @@ from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from models.engine import Engine
 from models.model import Model
 from models.registry import Registry
+from models.target import Target
 
 PATIENCE_S = 20.0
 
@@ -90,12 +91,19 @@ class GatedRegistry(Registry):
         self.may_load = threading.Event()
         self.may_load.set()
 
-    def load(
-        self, name: str, *, device: str = "auto", threads: int = 1, max_batch: int = 0
+    def load(  # type: ignore[override]
+        self,
+        name: str,
+        target: Target = Target(),  # noqa: B008
+        *,
+        threads: int = 1,
+        max_batch: int = 0,
+        on_progress: object = None,
     ) -> Model:
         self.loads.append(name)
         assert self.may_load.wait(PATIENCE_S)
-        model = super().load(name, device=device, threads=threads)
+        model = super().load(name, target, threads=threads)
+        assert isinstance(model, Model)
         engine = GateEngine(
             model.engine,
             max_batch=min(model.manifest.max_batch, max_batch or model.manifest.max_batch),

@@ -28,7 +28,8 @@ class Gate:
         self.poison: float | None = None  # a batch with an image of this mean fails
         self.on_poison: Callable[[], None] = lambda: None
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, images: list[np.ndarray]) -> np.ndarray:
+        batch = np.concatenate(images)
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         self.batches.append([float(image.mean()) for image in batch])
@@ -76,7 +77,7 @@ async def test_a_lone_image_runs_at_once() -> None:
     async with batching() as (gate, batcher):
         gate.open.set()
         inferred = await infer(batcher, 0.5)
-        assert inferred.alpha.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+        assert inferred.answer.tolist() == [[0.5, 0.5], [0.5, 0.5]]
         assert inferred.batch_size == 1
         assert inferred.infer_ms >= 0
         assert gate.batches == [[0.5]]
@@ -92,7 +93,7 @@ async def test_a_batch_is_made_of_what_waits_when_the_engine_gets_free() -> None
         answers = await asyncio.gather(*tasks)
         assert gate.batches == [[0], [1, 2, 3, 4], [5]]
         assert sizes == [1, 4, 1]
-        assert [float(answer.alpha[0, 0]) for answer in answers] == [0, 1, 2, 3, 4, 5]
+        assert [float(answer.answer[0, 0]) for answer in answers] == [0, 1, 2, 3, 4, 5]
         assert [answer.batch_size for answer in answers] == [1, 4, 4, 4, 4, 1]
 
 
@@ -172,7 +173,7 @@ async def test_one_image_that_the_model_cannot_take_fails_alone() -> None:
         await first
         good, bad, other = await asyncio.gather(*batch, return_exceptions=True)
         assert isinstance(bad, ValueError)
-        assert [float(answer.alpha[0, 0]) for answer in (good, other)] == [1, 3]  # type: ignore[union-attr]
+        assert [float(answer.answer[0, 0]) for answer in (good, other)] == [1, 3]  # type: ignore[union-attr]
         assert good.batch_size == 1  # type: ignore[union-attr]
         assert gate.batches == [[0], [1, 2, 3], [1], [2], [3]]
         assert sizes == [1, 3, 1, 1, 1]

@@ -82,7 +82,7 @@ def test_paths_know_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
             "",
             {"MATTESTREAM_DEVICE": "tpu"},
             {},
-            r"MATTESTREAM_DEVICE is 'tpu': it must be one of auto, cpu, cuda",
+            r"MATTESTREAM_DEVICE is 'tpu': it must be auto, cpu, cuda, cuda:N or cuda:all",
         ),
         ("", {"MATTESTREAM_MAX_REQESTS": "1"}, {}, r"did you mean MATTESTREAM_MAX_REQUESTS\?"),
         (
@@ -101,7 +101,12 @@ def test_paths_know_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", {}, {"treads": 1}, r"unknown flag --treads: did you mean threads\?"),
         ('tls_cert = ["a"]', {}, {}, r"mattestream\.toml: tls_cert is \['a'\]: it must be a path"),
         ("cache_dir = {a = 1}", {}, {}, r"cache_dir is \{'a': 1\}: it must be a path"),
-        ('device = ["cpu"]', {}, {}, r"device is \['cpu'\]: it must be one of auto, cpu, cuda"),
+        (
+            'device = ["cpu"]',
+            {},
+            {},
+            r"device is \['cpu'\]: it must be auto, cpu, cuda, cuda:N or cuda:all",
+        ),
         ('load = [["a"]]', {}, {}, r"load is \['a'\]: it must be a list of texts"),
         (f"drain_s = {10**400}", {}, {}, r"drain_s is 10+: it must be a number from 0 to 3600"),
         (f"port = {'9' * 5000}", {}, {}, r"mattestream\.toml is not valid TOML"),
@@ -137,6 +142,8 @@ def test_every_key_can_be_set_in_all_three_places(toml: Path, key: Key) -> None:
     example: object
     if key.choices:
         example = key.choices[-1]
+    elif key.pattern:
+        example = "cuda:1"
     elif key.kind in {int, float}:
         example = key.kind(max(key.low, 1))
     else:

@@ -15,6 +15,7 @@ import server
 from models import errors as model_errors
 from server.admission import Overloaded
 from server.codecs import errors as codec_errors
+from server.codecs.nv_jpeg import NvJpegUnavailable
 from server.config import ConfigError
 from server.errors import TABLE, forget_frames, status_of, trailers
 from server.option_rules import InvalidOption
@@ -26,6 +27,10 @@ NOT_ON_THE_WIRE = {
     GivenUp,
     model_errors.ModelError,  # only its kinds are raised
     model_errors.EngineFailed,
+    model_errors.PlanNotBuilt,
+    model_errors.BuildCancelled,
+    model_errors.AccuracyRefused,
+    NvJpegUnavailable,  # becomes a line in the log, or DeviceNotAvailable
 }
 
 

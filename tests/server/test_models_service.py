@@ -174,7 +174,7 @@ async def test_a_batched_model_takes_what_waits_in_one_run(serve: Serve) -> None
         first = served.removal.Remove(request())
         await eventually(lambda: engine.running == 1, "the first runs")
         rest = [served.removal.Remove(request()) for _ in range(3)]
-        batcher = served.app.host.state("batched")[1].batcher
+        batcher = served.app.host.state("batched")[1].first.batcher
         await eventually(lambda: batcher.waiting == 3, "three wait")
         engine.open.set()
         replies = [await call for call in (first, *rest)]

@@ -1,0 +1,184 @@
+"""Runs a network with ONNX Runtime on a GPU, between addresses and on a stream that are given to
+it.
+
+Made by `models.device_loading`, driven by `models.device_model`. With the CPU provider and the
+tests' device in place of a GPU, the same code binds host addresses and runs for real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels.device import Device, Stream
+from models import onnx_session
+from models.device_engine import TensorSpec
+from models.errors import EngineFailed
+from models.manifest import Manifest
+from models.onnx_session import CPU, CUDA
+
+ELEMENTS = {"fp32": np.float32, "fp16": np.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What runs the network.
+
+    Attributes:
+        name: as ONNX Runtime calls it.
+        device_type: of the addresses that are bound: "cuda" or "cpu".
+        index: of the device.
+    """
+
+    name: str
+    device_type: str
+    index: int = 0
+
+    @classmethod
+    def cuda(cls, index: int) -> Provider:
+        """The GPU of that number."""
+        return cls(CUDA, "cuda", index)
+
+    @classmethod
+    def host(cls) -> Provider:
+        """The CPU, for a device whose memory is the host's."""
+        return cls(CPU, "cpu")
+
+
+class OnnxDeviceEngine:
+    """A network in an ONNX Runtime session; see `models.device_engine` for the contract."""
+
+    # Its first runs allocate and choose algorithms, and nothing documents when it is done with
+    # that: recorded in a graph, such a run would be replayed on memory it gave back.
+    can_be_captured = False
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        device: Device,
+        stream: Stream,
+        provider: Provider,
+        *,
+        buckets: Sequence[int],
+    ) -> None:
+        """Reads the weights, checks the graph and runs it once to learn its output's shape.
+
+        Args:
+            path: the ONNX file.
+            manifest: what it should be.
+            device: where the addresses lie.
+            stream: the only stream that it will run on.
+            provider: what runs it.
+            buckets: batch sizes, ascending.
+
+        Raises:
+            EngineFailed: ONNX Runtime refuses the file, or the run fails.
+            ManifestError: the graph is not what the manifest says, or neither fp32 nor fp16.
+            DeviceNotAvailable: the provider cannot be opened.
+        """
+        self._provider = provider
+        self._stream = stream
+        self._network = onnx_session.open_network(
+            path, manifest, provider=provider.name, provider_options=_options(provider, stream)
+        )
+        wanted = manifest.input
+        sides = (wanted.height, wanted.width)
+        shape = (3, *sides) if wanted.layout == "NCHW" else (*sides, 3)
+        element = self._network.precision
+        self.name = onnx_session.NAME
+        self.device = device.name
+        self.precision = str(element)
+        self.buckets = tuple(buckets)
+        self.input = TensorSpec(self._network.source.name, shape, element)
+        self.output = self._probed(device)
+
+    def bind(self, batch: int, source: int, target: int) -> OnnxBinding:
+        """The network for `batch` images between two addresses; see `DeviceEngine.bind`.
+
+        Raises:
+            EngineFailed: ONNX Runtime refuses the addresses.
+        """
+        io = self._bound_input(batch, source)
+        spec = self.output
+        io.bind_output(
+            spec.name,
+            self._provider.device_type,
+            self._provider.index,
+            ELEMENTS[spec.element],
+            (batch, *spec.shape),
+            target,
+        )
+        return OnnxBinding(self._network.session, io, self._stream)
+
+    def close(self) -> None:
+        """Lets go of the session; no binding is used any more."""
+        del self._network
+
+    def _bound_input(self, batch: int, source: int) -> Any:
+        io = self._network.session.io_binding()
+        io.bind_input(
+            self.input.name,
+            self._provider.device_type,
+            self._provider.index,
+            ELEMENTS[self.input.element],
+            (batch, *self.input.shape),
+            source,
+        )
+        return io
+
+    def _probed(self, device: Device) -> TensorSpec:
+        """The output, as one run on zeros gives it: graphs rarely declare all of their sides."""
+        first = self.buckets[0]
+        source = device.allocate(first * self.input.nbytes)
+        device.clear(source.address, source.nbytes, self._stream)
+        io = self._bound_input(first, source.address)
+        target = self._network.target
+        io.bind_output(target.name, self._provider.device_type, self._provider.index)
+        OnnxBinding(self._network.session, io, self._stream).enqueue(self._stream)
+        device.synchronize(self._stream)
+        (value,) = io.get_outputs()
+        return TensorSpec(
+            target.name, tuple(value.shape())[1:], onnx_session.PRECISIONS[target.type]
+        )
+
+
+class OnnxBinding:
+    """A session bound to fixed addresses."""
+
+    def __init__(self, session: Any, io: Any, stream: Stream) -> None:
+        self._session = session
+        self._io = io
+        self._stream = stream
+        # Without this key every run would end by waiting for the device.
+        self._options = onnx_session.run_options(disable_synchronize_execution_providers="1")
+
+    def enqueue(self, stream: Stream) -> None:
+        """Queues one run on the stream that the session was opened with.
+
+        Raises:
+            EngineFailed: ONNX Runtime reported an error, or it is another stream.
+        """
+        if stream.handle != self._stream.handle:
+            raise EngineFailed("an ONNX Runtime session runs on the stream it was opened with")
+        try:
+            self._session.run_with_iobinding(self._io, self._options)
+        except Exception as error:  # ONNX Runtime's classes share no base of their own
+            raise EngineFailed(
+                f"{onnx_session.NAME} failed in a run: {onnx_session.words(error)}"
+            ) from error
+
+
+def _options(provider: Provider, stream: Stream) -> dict[str, str]:
+    if provider.name != CUDA:
+        return {}
+    return {
+        "device_id": str(provider.index),
+        "user_compute_stream": str(stream.handle),
+        # The exhaustive search takes seconds for each bucket; the heuristic is near it.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }

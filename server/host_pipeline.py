@@ -1,0 +1,129 @@
+"""The stages of one image on the CPU: OpenCV around an engine that takes host memory.
+
+    decode -> resize, normalise -> (engine) -> alpha to source size -> composite -> encode
+
+Made by `server.model_host`; see `server.pipeline` for the contract.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import cpu
+from models.model import Model
+from server.codecs.decode import Decoded, decode
+from server.codecs.encode import encode_result
+from server.codecs.header import Limits
+from server.job import Format, Options, Output, Source
+from server.pipeline import Opened, Outcome
+
+WHITE = (255, 255, 255, 255)
+
+
+@dataclass(slots=True, kw_only=True)
+class HostOpened(Opened):
+    """A decoded image and what the model takes of it."""
+
+    decoded: Decoded
+    tensor: NDArray[np.float32]  # one prepared image: (1, C, h, w) or (1, h, w, C)
+
+
+class HostPipeline:
+    """Stages of one image; holds no state but the model and the limits."""
+
+    seats = 0
+
+    def __init__(self, model: Model, limits: Limits) -> None:
+        self.model = model
+        self.limits = limits
+
+    def seat(self) -> AbstractContextManager[None]:
+        """Nothing: host memory is taken as it is needed."""
+        return nullcontext()
+
+    def open(self, source: Source, options: Options, seat: None = None) -> HostOpened:
+        """The image decoded and prepared for the model.
+
+        Raises:
+            ImageRejected: the bytes are no picture this server takes; the sentence says why.
+        """
+        started = perf_counter()
+        decoded = decode(source, self.limits, keep_metadata=options.keep_metadata)
+        decoded_at = perf_counter()
+        visible = decoded.rgb
+        if decoded.alpha is not None:
+            # What lies under a transparent pixel is arbitrary; on white the network sees what a
+            # viewer does.
+            visible = cpu.composite(decoded.rgb, decoded.alpha, WHITE)
+        tensor = self.model.prepare(visible)
+        height, width = decoded.rgb.shape[:2]
+        return HostOpened(
+            width=width,
+            height=height,
+            format=decoded.format,
+            notes=decoded.notes,
+            decode_ms=(decoded_at - started) * 1e3,
+            prepare_ms=(perf_counter() - decoded_at) * 1e3,
+            decoded=decoded,
+            tensor=tensor,
+        )
+
+    def run(self, batch: list[HostOpened]) -> NDArray[np.float32]:
+        """Alphas, (N, h, w) float32 in [0, 1] at the network's size.
+
+        Raises:
+            EngineFailed: the engine could not run, or answered nonsense.
+        """
+        tensors = [opened.tensor for opened in batch]
+        return self.model.run(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
+
+    def close(self, opened: HostOpened, answer: NDArray[np.float32], options: Options) -> Outcome:
+        """The result made of `opened` and its network alpha.
+
+        Args:
+            opened: from `open`, with the same options.
+            answer: (h, w) float32 in [0, 1] at the network's size.
+            options: what to make.
+        """
+        started = perf_counter()
+        decoded = opened.decoded
+        alpha_u8 = cpu.alpha_to_source(
+            answer, opened.width, opened.height, fit=self.model.manifest.fit
+        )
+        if decoded.alpha is not None:
+            # What was transparent before stays so: a cut-out put in again grows no background.
+            alpha_u8 = cpu.multiply_alpha(alpha_u8, decoded.alpha)
+        statistics = cpu.alpha_statistics(alpha_u8)
+        pixels = _finish(decoded.rgb, alpha_u8, options)
+        finished_at = perf_counter()
+        encoded = encode_result(pixels, alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi)
+        return Outcome(
+            encoded=encoded,
+            statistics=statistics,
+            finish_ms=(finished_at - started) * 1e3,
+            encode_ms=(perf_counter() - finished_at) * 1e3,
+        )
+
+    def free(self) -> None:
+        """Nothing: host memory goes with its last reference."""
+
+
+def _finish(
+    rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], options: Options
+) -> NDArray[np.uint8]:
+    """The pixels that are encoded: (H, W) alpha, (H, W, 3) RGB or (H, W, 4) RGBA."""
+    if options.output is Output.ALPHA:
+        return alpha
+    if options.output is Output.COMPOSITE:
+        color = options.background
+        if color is None:
+            raise ValueError("a composite needs a background; server.options should have said so")
+        return cpu.composite(rgb, alpha, (color.red, color.green, color.blue, color.alpha))
+    if options.format is Format.ZIP:
+        return rgb  # colours and alpha travel as two files
+    return cpu.cutout(rgb, alpha)

@@ -1,0 +1,143 @@
+"""ONNX Runtime between given addresses: the binding code for GPUs, run on the host's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from kernels.device import Device, Stream
+from models.errors import DeviceNotAvailable, EngineFailed
+from models.manifest import read_manifest
+from models.onnx_device_engine import OnnxDeviceEngine, Provider
+from tests.fakes.emulated_device import EmulatedDevice
+from tests.fakes.tiny_onnx import write_tiny_model
+from tests.kernels.cuda.arrays import empty, get, put
+
+
+@pytest.fixture
+def device() -> EmulatedDevice:
+    return EmulatedDevice()
+
+
+@pytest.fixture
+def stream(device: Device) -> Stream:
+    return device.new_stream()
+
+
+def engine(
+    folder: Path,
+    device: Device,
+    stream: Stream,
+    *,
+    provider: Provider | None = None,
+    **model: object,
+) -> OnnxDeviceEngine:
+    manifest = read_manifest(write_tiny_model(folder, "acorn", max_batch=4, **model))  # type: ignore[arg-type]
+    return OnnxDeviceEngine(
+        folder / "acorn.onnx",
+        manifest,
+        device,
+        stream,
+        provider or Provider.host(),
+        buckets=(1, 2, 4),
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_a_run_reads_and_writes_the_bound_addresses(
+    tmp_path: Path, device: Device, stream: Stream, batch: int
+) -> None:
+    made = engine(tmp_path, device, stream)
+    images = np.random.default_rng(1).random((batch, 3, 32, 32), np.float32)
+    source, target = put(device, images), empty(device, batch * made.output.nbytes)
+    made.bind(batch, source.address, target.address).enqueue(stream)
+    device.synchronize(stream)
+    raw = get(device, target, (batch, 1, 32, 32), np.float32)
+    assert np.allclose(raw[:, 0], images.mean(axis=1), atol=1e-6)
+
+
+def test_a_binding_sees_what_is_written_there_later(
+    tmp_path: Path, device: Device, stream: Stream
+) -> None:
+    made = engine(tmp_path, device, stream)
+    image = np.zeros((1, 3, 32, 32), np.float32)
+    source, target = put(device, image), empty(device, made.output.nbytes)
+    binding = made.bind(1, source.address, target.address)
+    binding.enqueue(stream)
+    device.copy_in(put(device, image + 1).address, source.address, image.nbytes, stream)
+    binding.enqueue(stream)
+    device.synchronize(stream)
+    assert (get(device, target, (1, 1, 32, 32), np.float32) > 0.99).all()
+
+
+def test_shapes_come_from_the_manifest_and_from_one_run(
+    tmp_path: Path, device: Device, stream: Stream
+) -> None:
+    made = engine(tmp_path, device, stream, layout="NHWC", two_channel=True)
+    assert (made.input.shape, made.input.element) == ((32, 32, 3), "fp32")
+    assert (made.output.shape, made.output.nbytes) == ((32, 32, 2), 32 * 32 * 2 * 4)
+    assert made.device == device.name
+    assert made.name == f"onnxruntime {onnxruntime.__version__}"
+
+
+def test_another_stream_than_the_sessions_own_is_refused(
+    tmp_path: Path, device: Device, stream: Stream
+) -> None:
+    made = engine(tmp_path, device, stream)
+    memory = empty(device, made.input.nbytes)
+    binding = made.bind(1, memory.address, memory.address)
+    with pytest.raises(EngineFailed, match="the stream it was opened with"):
+        binding.enqueue(device.new_stream())
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this onnxruntime has CUDA",
+)
+def test_cuda_where_there_is_none_is_an_error_that_says_what_to_install(
+    tmp_path: Path, device: Device, stream: Stream
+) -> None:
+    with pytest.raises(DeviceNotAvailable, match=r"built without CUDA.*onnxruntime-gpu"):
+        engine(tmp_path, device, stream, provider=Provider.cuda(0))
+
+
+def test_a_silent_fall_back_to_the_cpu_is_an_error(
+    tmp_path: Path, device: Device, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What onnxruntime-gpu does without a driver: it lists CUDA, logs, and hands out a CPU session.
+    class FallenBack(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, path: str, options: object, **_: object) -> None:
+            super().__init__(path, providers=["CPUExecutionProvider"])
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", FallenBack)
+    with pytest.raises(DeviceNotAvailable, match="would have used CPUExecutionProvider"):
+        engine(tmp_path, device, stream, provider=Provider.cuda(0))
+
+
+def test_the_cuda_session_may_not_fall_back_and_runs_on_the_given_stream(
+    tmp_path: Path, device: Device, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+
+    class Looked(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, path: str, options: object, **how: object) -> None:
+            key = "session.disable_cpu_ep_fallback"
+            seen.update(how, fallback=options.get_session_config_entry(key))  # type: ignore[attr-defined]
+            raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Looked)
+    with pytest.raises(EngineFailed, match="seen enough"):
+        engine(tmp_path, device, stream, provider=Provider.cuda(3))
+    assert seen["fallback"] == "1"
+    assert seen["providers"] == ["CUDAExecutionProvider"]
+    (options,) = seen["provider_options"]  # type: ignore[misc]
+    assert options["device_id"] == "3"
+    assert options["user_compute_stream"] == str(stream.handle)

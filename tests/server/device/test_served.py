@@ -1,0 +1,206 @@
+"""A real server whose models run the GPU's path, on the emulated device, over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from mattestream.v1 import image_pb2, models_pb2, options_pb2, removal_pb2, removal_pb2_grpc
+from models.registry import Registry
+from models.target import Target
+from server.app import App
+from server.config import Config
+from tests.fakes.emulated_engine import EmulatedRegistry
+from tests.fakes.tiny_onnx import write_tiny_model
+from tests.server.fakes import config_message, eventually, frame_message, picture, request
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("models")
+    write_tiny_model(made, "tiny", max_batch=4)
+    write_tiny_model(made, "other", max_batch=2)
+    return made
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, *, record: bool = True, **settings: object
+) -> AsyncIterator[
+    tuple[App, EmulatedRegistry, removal_pb2_grpc.BackgroundRemovalServiceAsyncStub]
+]:
+    registry = EmulatedRegistry((folder,), late=True, record=record)
+    defaults = {"port": 0, "metrics_port": -1, "model": "tiny", "threads": 2, "device": "cpu"}
+    app = App(Config(**{**defaults, **settings}), registry=registry)  # type: ignore[arg-type]
+    async with app, grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
+        try:
+            yield app, registry, removal_pb2_grpc.BackgroundRemovalServiceStub(channel)
+        finally:
+            for engine in registry.engines.values():
+                engine.is_open.set()
+
+
+async def test_a_request_is_answered_by_the_device_and_the_report_tells(folder: Path) -> None:
+    async with serving(folder) as (_, _, removal):
+        reply = await removal.Remove(request(picture(96, 64)))
+    assert reply.result.encoded.media_type == "image/png"
+    report = reply.report
+    assert report.model.device == "emulated:0 g++"
+    assert report.copies.host_to_device == report.copies.device_to_host == 1
+    assert report.copies.host_to_device_bytes == 96 * 64 * 3
+    assert report.copies.device_to_host_bytes == 256 + 96 * 64 * 4
+    assert report.timings.infer_ms > 0
+    assert report.subject_box.right == 96
+
+
+async def test_what_waits_while_the_device_is_busy_shares_a_run(folder: Path) -> None:
+    async with serving(folder, record=False) as (app, registry, removal):
+        engine = registry.engines["tiny"]
+        batcher = app.host.state("tiny")[1].first.batcher  # type: ignore[union-attr]
+        engine.is_open.clear()
+        # One run is being queued and one waits for its turn to be; the rest waits for the next.
+        calls = [removal.Remove(request()) for _ in range(7)]
+        await eventually(lambda: engine.running == 1, "a run is on the device")
+        await eventually(lambda: batcher.waiting >= 3, "others wait")
+        engine.is_open.set()
+        sizes = [(await call).report.batch_size for call in calls]
+    assert max(sizes) >= 3
+
+
+async def test_more_callers_than_slots_all_get_their_answer(folder: Path) -> None:
+    async with serving(folder, max_requests=64) as (app, _, removal):
+        seats = app.host.state("tiny")[1].first.pipeline.seats  # type: ignore[union-attr]
+        assert seats == 12
+        replies = await asyncio.gather(*(removal.Remove(request()) for _ in range(3 * seats)))
+    assert all(reply.result.encoded.data for reply in replies)
+
+
+async def test_callers_who_leave_give_their_slots_back(folder: Path) -> None:
+    async with serving(folder, record=False) as (app, registry, removal):
+        engine = registry.engines["tiny"]
+        seats = app.host.state("tiny")[1].first.pipeline.seats  # type: ignore[union-attr]
+        engine.is_open.clear()
+        calls = [removal.Remove(request()) for _ in range(2 * seats)]
+        await eventually(lambda: engine.running == 1, "a run is on the device")
+        for call in calls:
+            call.cancel()
+        engine.is_open.set()
+        await asyncio.wait({asyncio.ensure_future(_settled(call)) for call in calls})
+        replies = await asyncio.gather(*(removal.Remove(request()) for _ in range(2 * seats)))
+    assert len(replies) == 2 * seats
+
+
+async def _settled(call: grpc.aio.Call) -> None:
+    await call.code()
+
+
+async def test_a_bad_image_among_good_ones_fails_alone(folder: Path) -> None:
+    async with serving(folder) as (_, _, removal):
+        good = [removal.Remove(request()) for _ in range(4)]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await removal.Remove(request(b"\xff\xd8\xff\xe0 cut off"))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        for call in good:
+            assert (await call).result.encoded.data
+
+
+async def test_frames_of_a_stream_come_in_order_as_raw_alphas(folder: Path) -> None:
+    async with serving(folder) as (_, _, removal):
+
+        async def messages() -> AsyncIterator[removal_pb2.RemoveStreamRequest]:
+            yield config_message()
+            for number in range(20):
+                yield frame_message(number, picture(64 + number, 48))
+
+        frames = [reply async for reply in removal.RemoveStream(messages())]
+    answered = [reply.frame for reply in frames if reply.HasField("frame")]
+    assert [frame.frame_id for frame in answered] == list(range(20))
+    assert [frame.result.raw.layout.width for frame in answered] == [64 + n for n in range(20)]
+
+
+async def test_nv12_frames_are_taken_as_they_are(folder: Path) -> None:
+    luma = np.zeros((48, 64), np.uint8)
+    luma[:, 32:] = 235
+    data = luma.tobytes() + bytes([128]) * (64 * 48 // 2)
+    layout = image_pb2.PixelLayout(format=image_pb2.PIXEL_FORMAT_NV12, width=64, height=48)
+    message = removal_pb2.RemoveRequest(
+        image=image_pb2.Image(raw=image_pb2.RawImage(layout=layout, data=data)),
+        options=options_pb2.RemoveOptions(
+            output=options_pb2.OUTPUT_ALPHA, format=options_pb2.FORMAT_RAW
+        ),
+    )
+    async with serving(folder) as (_, _, removal):
+        reply = await removal.Remove(message)
+    alpha = np.frombuffer(reply.result.raw.data, np.uint8).reshape(48, 64)
+    assert alpha[:, :28].max() == 0
+    assert alpha[:, 36:].min() == 255
+    assert reply.report.copies.host_to_device_bytes == len(data)
+
+
+async def test_a_model_can_be_unloaded_from_the_device_and_loaded_again(folder: Path) -> None:
+    async with serving(folder, load=("other",)) as (app, registry, removal):
+        options = options_pb2.RemoveOptions(model="other")
+        await removal.Remove(request(options=options))
+        engine = registry.engines["other"]
+        await app.host.unload("other")
+        assert engine.is_closed
+        await app.host.load("other")
+        assert (await removal.Remove(request(options=options))).result.encoded.data
+
+
+async def test_each_gpu_gets_a_replica_and_the_idlest_gets_the_image(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.app.targets", lambda config: (Target(0), Target(1)))
+    async with serving(folder, record=False) as (app, registry, removal):
+        engine = registry.engines["tiny"]  # the one loaded last: of the second device
+        engine.is_open.clear()
+        calls = [removal.Remove(request()) for _ in range(4)]
+        await eventually(lambda: engine.running == 1, "the second device works")
+        users = [replica.users for replica in app.host.state("tiny")[1].replicas]  # type: ignore[union-attr]
+        engine.is_open.set()
+        devices = {(await call).report.model.device for call in calls}
+    assert devices == {"emulated:0 g++", "emulated:1 g++"}
+    assert users[1] == 2
+
+
+async def test_metrics_tell_graphs_from_plain_launches(folder: Path) -> None:
+    async with serving(folder) as (app, _, removal):
+        await removal.Remove(request())
+        assert (
+            'mattestream_device_runs_total{launch="graph",model="tiny"} 1.0' in app.metrics.text()
+        )
+
+
+async def test_a_gpu_that_is_not_there_stops_the_start_with_a_sentence(folder: Path) -> None:
+    from models.errors import DeviceNotAvailable
+    from models.target import find_targets
+
+    try:
+        find_targets("cuda")
+    except DeviceNotAvailable:
+        config = Config(port=0, metrics_port=-1, model="tiny", device="cuda")
+        app = App(config, registry=Registry([folder], shipped_dirs=()))
+        with pytest.raises(DeviceNotAvailable, match="device 'cuda' was asked for"):
+            await app.start()
+    else:
+        pytest.skip("this machine has a GPU")
+
+
+async def test_the_models_service_names_the_device(folder: Path) -> None:
+    from mattestream.v1 import models_pb2_grpc
+
+    async with (
+        serving(folder) as (app, _, _),
+        grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel,
+    ):
+        models = models_pb2_grpc.ModelsServiceStub(channel)
+        reply = await models.GetModel(models_pb2.GetModelRequest(name="tiny"))
+    assert reply.model.device == "emulated:0 g++"
+    assert reply.model.max_batch == 4
