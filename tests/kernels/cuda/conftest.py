@@ -2,7 +2,8 @@
 
 Emulated unless `MATTESTREAM_TEST_DEVICE=cuda`, which runs the same tests on the first GPU.
 `MATTESTREAM_SHIM_ORDER` (forward, backward, strided) and `MATTESTREAM_SHIM_BUILD` (exact,
-contracted, sanitized) change how the emulated one runs; `test_sanitizers` sets them.
+contracted, sanitized) change how the emulated one runs, `MATTESTREAM_SHIM_SMALL=1` leaves out the
+tests of large pictures; `test_sanitizers` sets them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,28 @@ from tests.fakes.cuda_shim.module import CONTRACTED, EXACT, SANITIZED, Order
 from tests.fakes.emulated_device import EmulatedDevice
 from tests.kernels.cuda.tools import missing
 
+LARGE = 500_000  # pixels
 BUILDS = {"exact": EXACT, "contracted": CONTRACTED, "sanitized": SANITIZED}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests with a large picture among their parameters, if asked to."""
+    if os.environ.get("MATTESTREAM_SHIM_SMALL") != "1":
+        return
+    large = [item for item in items if _is_large(item)]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if item not in large]
+
+
+def _is_large(item: pytest.Item) -> bool:
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(
+        isinstance(value, tuple)
+        and len(value) >= 2
+        and all(isinstance(side, int) for side in value[:2])
+        and value[0] * value[1] > LARGE
+        for value in values
+    )
 
 
 def _new_device(folder: Path) -> Device:

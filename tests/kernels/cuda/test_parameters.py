@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kernels.cuda.catalogue import entries, files, kernels
+from kernels.cuda.catalogue import FOLDER
 from kernels.cuda.source import PRELUDE, source_of
 from kernels.device import DeviceError, Kernel
 from kernels.image import IMAGE, JOB
@@ -46,7 +47,7 @@ def test_every_file_has_a_kernel() -> None:
 
 
 def test_the_hosts_structs_are_as_large_as_the_preludes() -> None:
-    source = PRELUDE.read_text(encoding="utf-8")
+    source = (FOLDER / PRELUDE).read_text(encoding="utf-8")
     kernel = 'extern "C" __global__ void sizes(Image image, Job job) {}'
     cubin, _ = compile_source(source + kernel, "sizes.cu", 90)
     assert parameter_sizes(cubin)["sizes"] == (IMAGE.itemsize, JOB.itemsize)
