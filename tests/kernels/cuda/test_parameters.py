@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.cuda.catalogue import entries, files, kernels
-from kernels.cuda.catalogue import FOLDER
+from kernels.cuda.catalogue import FOLDER, entries, files, kernels
 from kernels.cuda.source import PRELUDE, source_of
 from kernels.device import DeviceError, Kernel
 from kernels.image import IMAGE, JOB
