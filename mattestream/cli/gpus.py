@@ -18,6 +18,9 @@ _CAPABILITY_MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 _CAPABILITY_MINOR = 76
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _NAME_BYTES = 128
+# CUDA 13, which the kernels' and TensorRT's wheels are made for: it begins at Turing (7.5).
+OLDEST_CAPABILITY = (7, 5)
+OLDEST_DRIVER = (13, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,16 @@ class Gpu:
     capability: str
     memory_mib: int
 
+    @property
+    def problem(self) -> str:
+        """Why nothing here runs on it, in words; empty when it can be used."""
+        if _numbers(self.capability) >= OLDEST_CAPABILITY:
+            return ""
+        return (
+            f"{self.name} has compute capability {self.capability}, CUDA 13 begins at "
+            f"{OLDEST_CAPABILITY[0]}.{OLDEST_CAPABILITY[1]}: use another GPU, or --device cpu"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -48,6 +61,17 @@ class Found:
     gpus: tuple[Gpu, ...] = ()
     driver: str = ""
     problem: str = ""
+
+    @property
+    def too_old(self) -> tuple[str, ...]:
+        """A sentence for a driver and for each GPU that the GPU's libraries do not work with."""
+        sentences = [gpu.problem for gpu in self.gpus if gpu.problem]
+        if self.driver and _numbers(self.driver) < OLDEST_DRIVER:
+            sentences.append(
+                f"the NVIDIA driver takes CUDA up to {self.driver}, the libraries need "
+                f"{OLDEST_DRIVER[0]}.{OLDEST_DRIVER[1]}: update the driver (580 or newer)"
+            )
+        return tuple(sentences)
 
 
 def find_gpus(load: Callable[[str], Any] = ctypes.CDLL, proc: Path = PROC) -> Found:
@@ -75,6 +99,10 @@ def find_gpus(load: Callable[[str], Any] = ctypes.CDLL, proc: Path = PROC) -> Fo
     driver = f"{version // 1000}.{version % 1000 // 10}"
     problem = "" if gpus else "the NVIDIA driver sees no GPU: see what nvidia-smi says"
     return Found(gpus, driver, problem)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _gpu(cuda: Any, index: int) -> Gpu:

@@ -11,7 +11,13 @@ from click.testing import CliRunner
 
 from mattestream.cli import doctor as doctor_module
 from mattestream.cli.gpus import Found, Gpu
-from mattestream.cli.libraries import SERVER_LIBRARIES
+from mattestream.cli.libraries import (
+    GPU_LIBRARIES,
+    SERVER_LIBRARIES,
+    TENSORRT,
+    Library,
+    installed,
+)
 from mattestream.cli.root import cli
 from tests.fakes.tiny_onnx import write_tiny_model
 
@@ -39,10 +45,47 @@ def test_it_names_what_will_run_having_run_it(doctor):
     assert "nothing: `mattestream serve` and `mattestream remove` will work" in result.output
 
 
-def test_a_device_that_is_not_there_is_an_error(doctor):
-    result = doctor("--model", "tiny", "--device", "cuda")
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "cuda:all"])
+def test_a_device_that_is_not_there_is_an_error_with_what_to_do(doctor, device):
+    result = doctor("--model", "tiny", "--device", device)
     assert result.exit_code == 1
-    assert "cannot run" in result.output
+    assert "was asked for" in result.output.partition("to do")[2]
+    assert "on cpu" not in result.output
+
+
+def test_an_engine_that_is_not_there_is_an_error_and_not_a_fallback(doctor):
+    result = doctor("--model", "tiny", "--device", "cpu", "--engine", "tensorrt")
+    assert result.exit_code == 1
+    assert "TensorRT runs on NVIDIA GPUs" in result.output.partition("to do")[2]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "allowed"),
+    [
+        ("--device", "gpu", "auto, cpu, cuda, cuda:N or cuda:all"),
+        ("--device", "cuda:x", "auto, cpu, cuda, cuda:N or cuda:all"),
+        ("--engine", "openvino", "auto, onnx, tensorrt"),
+    ],
+)
+def test_a_word_that_is_no_device_or_engine_is_exit_code_2(doctor, flag, value, allowed):
+    result = doctor(flag, value)
+    assert result.exit_code == 2
+    assert repr(value) in result.output
+    assert allowed in result.output
+
+
+def test_settings_of_the_environment_are_in_force(doctor, monkeypatch):
+    monkeypatch.setenv("MATTESTREAM_DEVICE", "cuda")
+    assert doctor("--model", "tiny").exit_code == 1
+    assert doctor("--model", "tiny", "--device", "cpu").exit_code == 0
+
+
+def test_models_to_be_fetched_are_counted_and_not_listed(doctor):
+    output = doctor("--model", "tiny").output
+    listed = output.partition("\nmodels")[2].partition("\nwill run")[0]
+    assert re.search(r"\d+ more can be fetched, see `mattestream models list`", listed)
+    assert len(listed.splitlines()) <= 5
+    assert "birefnet" not in listed
 
 
 def test_a_model_that_is_not_there_is_an_error_with_what_to_do(doctor):
@@ -58,13 +101,71 @@ def test_a_setting_that_is_wrong_is_exit_code_2(doctor, monkeypatch):
     assert "MATTESTREAM_PORT" in result.output
 
 
-def test_a_gpu_is_shown_and_nothing_is_promised_for_it(doctor, monkeypatch):
+@pytest.fixture
+def with_gpu(monkeypatch):
     found = Found((Gpu("NVIDIA H200", "9.0", 141 * 1024),), "13.0")
     monkeypatch.setattr(doctor_module, "find_gpus", lambda: found)
-    result = doctor("--model", "tiny")
-    assert "NVIDIA H200, 141 GiB, compute capability 9.0" in result.output
-    assert "tensorrt-cu13" in result.output
-    assert "the TensorRT path comes later" in result.output
+
+
+def test_a_gpu_is_shown_with_its_number_memory_and_capability(doctor, with_gpu):
+    output = doctor("--model", "tiny").output
+    assert re.search(r"cuda:0 +NVIDIA H200, 141 GiB, compute capability 9.0", output)
+    assert "up to CUDA 13.0" in output
+
+
+def test_each_missing_gpu_library_says_what_it_costs_and_what_adds_it(
+    doctor, with_gpu, monkeypatch
+):
+    absent = {library.distribution for library in GPU_LIBRARIES}
+    monkeypatch.setattr(doctor_module, "installed", lambda library: _unless(library, absent))
+    output = doctor("--model", "tiny").output
+    shown, _, advice = output.partition("to do")
+    assert "missing: without it shared memory is page-locked by CuPy; nothing else changes" in shown
+    for library in GPU_LIBRARIES:
+        assert library.without in shown
+    lines = [line for line in advice.splitlines() if "#" in line]
+    assert lines[0].strip().startswith("pip install 'mattestream[gpu]'   # cupy-cuda13x: needed")
+    assert [line.split("# ")[1].split(":")[0] for line in lines] == [
+        *("cupy-cuda13x", "nvidia-cuda-nvrtc", "tensorrt-cu13"),
+        *("onnxconverter-common", "nvidia-nvimgcodec-cu13", "pycuda"),
+    ]
+
+
+@pytest.mark.parametrize("there", sorted(TENSORRT))
+def test_with_one_tensorrt_no_other_engine_is_advised(doctor, with_gpu, monkeypatch, there):
+    absent = {library.distribution for library in GPU_LIBRARIES} - {there}
+    monkeypatch.setattr(doctor_module, "installed", lambda library: _unless(library, absent))
+    advice = doctor("--model", "tiny").output.partition("to do")[2]
+    assert "tensorrt" not in advice
+    assert "onnxruntime-gpu" not in advice
+
+
+def test_a_driver_that_is_too_old_is_the_first_thing_to_do(doctor, monkeypatch):
+    found = Found((Gpu("NVIDIA L4", "8.9", 24 * 1024),), "12.4")
+    monkeypatch.setattr(doctor_module, "find_gpus", lambda: found)
+    first = doctor("--model", "tiny").output.partition("to do\n")[2].splitlines()[0]
+    assert "update the driver" in first
+
+
+def test_without_a_gpu_its_libraries_are_not_looked_for(doctor, monkeypatch):
+    monkeypatch.setattr(doctor_module, "find_gpus", lambda: Found(problem="no NVIDIA driver"))
+    output = doctor("--model", "tiny").output
+    assert "not looked for: there is none" in output
+    assert "pycuda" not in output
+
+
+def _unless(library: Library, absent: set[str]) -> str:
+    return "" if library.distribution in absent else "1.0"
+
+
+def test_a_library_is_found_by_its_distribution_its_module_or_its_shared_object():
+    nothing = lambda name: None  # noqa: E731
+    assert re.match(r"\d", installed(Library("numpy", "numpy", ""), nothing))
+    assert installed(Library("numpy", "another-build-of-numpy", ""), nothing) == "installed"
+    assert (
+        installed(Library("", "none", "", shared_object="x"), lambda n: f"lib{n}.so") == "libx.so"
+    )
+    assert installed(Library("no_such.module", "none", ""), nothing) == ""
 
 
 def test_a_missing_library_is_named_with_the_command_that_adds_it(doctor, monkeypatch):
@@ -92,10 +193,18 @@ def test_every_model_that_serve_would_load_is_tried(doctor, monkeypatch):
     assert result.exit_code == 1
 
 
-def test_the_table_of_libraries_has_all_that_the_extra_installs():
+def distributions(extra: str) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extra = [re.split(r"[>=<;]", line)[0] for line in project["optional-dependencies"]["server"]]
-    assert set(extra) <= {library.distribution for library in SERVER_LIBRARIES}
+    return {re.split(r"[>=<;\[]", line)[0] for line in project["optional-dependencies"][extra]}
+
+
+def test_the_table_of_libraries_has_all_that_the_extra_installs():
+    assert distributions("server") <= {library.distribution for library in SERVER_LIBRARIES}
+
+
+def test_the_table_of_gpu_libraries_has_all_that_the_extras_install():
+    known = {library.distribution for library in GPU_LIBRARIES}
+    assert distributions("gpu") | distributions("pycuda") <= known | {"onnx", "numpy"}
 
 
 def test_a_library_is_optional_only_where_the_application_starts_without_it():

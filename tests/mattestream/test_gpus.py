@@ -78,6 +78,20 @@ def test_a_driver_with_no_device_is_not_a_gpu():
     assert (found.gpus, "sees no GPU" in found.problem) == ((), True)
 
 
+@pytest.mark.parametrize(("capability", "is_old"), [("7.0", True), ("7.5", False), ("12.0", False)])
+def test_a_gpu_from_before_turing_is_said_to_be_too_old(capability, is_old):
+    found = Found((Gpu("NVIDIA V100", capability, 1024),), "13.0")
+    assert bool(found.too_old) == is_old
+    if is_old:
+        assert "compute capability 7.0, CUDA 13 begins at 7.5" in found.too_old[0]
+
+
+@pytest.mark.parametrize(("driver", "is_old"), [("12.9", True), ("13.0", False), ("13.10", False)])
+def test_a_driver_from_before_cuda_13_is_said_to_be_too_old(driver, is_old):
+    found = Found((Gpu("NVIDIA H200", "9.0", 1024),), driver)
+    assert [("update the driver" in words) for words in found.too_old] == [True] * is_old
+
+
 def test_this_machine_can_be_asked():
     found = find_gpus()
     assert bool(found.gpus) != bool(found.problem)
