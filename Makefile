@@ -14,7 +14,7 @@ PROTO_PATHS     := $(PROTOS:protos/%=%)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-fast check format protos protos-check breaking wheel clean
+.PHONY: help demo serve test test-fast gpu-libraries gpu-proof gpu-check check format protos protos-check breaking wheel clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,16 @@ test: $(VENV)/.dev ## Run all tests.
 
 test-fast: $(VENV)/.dev ## Run the tests that take under a few seconds each.
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+gpu-libraries: $(VENV)/.gpu-proof ## Add the GPU libraries that need no GPU (1 GB), and compile every kernel with them.
+	$(BIN)/python -m kernels.nvrtc
+
+gpu-proof: gpu-libraries ## Run the tests of the GPU path that need no GPU, with those libraries.
+	CI=true $(BIN)/python -m pytest tests/kernels/cuda tests/models/tensorrt tests/models/device tests/server/device $(PYTEST_ARGS)
+
+# On a machine with a GPU: needs CuPy, NumPy, pytest and what else it finds; installs nothing, no network.
+gpu-check: ## On a GPU: run every kernel and the whole path there, print a table, write loadtest/results/gpu-<date>.json.
+	$(PYTHON) -m loadtest.gpu_check
 
 check: $(VENV)/.dev protos-check breaking ## Lint, types, import contracts, protos and stubs.
 	$(BIN)/ruff check .
@@ -81,6 +91,10 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[server,demo,dev]"
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.gpu-proof: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[gpu-proof]"
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(call need_python,3.11)
