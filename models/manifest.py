@@ -57,11 +57,11 @@ from urllib.parse import urlsplit
 
 from kernels.letterbox import Fit
 from kernels.reference import Channels, Layout, Triple
+from kernels.reference.activate import Activation
 from models.errors import ManifestError
 from models.toml_reader import Table
 
 OutputLayout = Literal["NCHW", "NHWC", "NHW"]
-Activation = Literal["none", "sigmoid", "softmax", "minmax"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
+from kernels.reference.activate import FLAT, Activation
 from models.engine import Engine
 from models.errors import EngineFailed
 from models.graph_check import channel_problem
-from models.manifest import Activation, Manifest
-
-FLAT = 1e-6  # a range below this is a plain image, which min-max would blow up into noise
+from models.manifest import Manifest
 
 
 class Model:
