@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from models.errors import DeviceNotAvailable, EngineFailed, ManifestError
+from models.errors import EngineFailed, ManifestError
 from models.manifest import read_manifest
 from models.onnx_engine import OnnxEngine
 from tests.fakes.tiny_onnx import tiny_graph, write_tiny_model
