@@ -20,7 +20,13 @@ TWO_GPUS = [
 def machine(monkeypatch: pytest.MonkeyPatch) -> object:
     """`machine(gpus=..., tensorrt=..., onnx_cuda=...)`: a machine that has these."""
 
-    def made(*, gpus: list[cupy_device.Gpu], tensorrt: bool = True, rtx: bool = False, onnx_cuda: bool = True) -> None:
+    def made(
+        *,
+        gpus: list[cupy_device.Gpu],
+        tensorrt: bool = True,
+        rtx: bool = False,
+        onnx_cuda: bool = True,
+    ) -> None:
         def devices() -> list[cupy_device.Gpu]:
             if not gpus:
                 raise DeviceError("there is no GPU")
