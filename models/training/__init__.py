@@ -1,7 +1,11 @@
-"""How the built-in matting model is made; the only part of the project that imports torch.
+"""How the family of matting models is made; the only part of the project that imports torch.
 
-Reading order: `data` (the pictures), `composite` and `jitter` (one sample from a seed), `network`,
-`losses`, `config` and `train` (the loop), `metrics` and `evaluate` (what it is worth), `export` (to
-ONNX). `data`, `composite`, `jitter`, `metrics` and `evaluate` work without torch.
-Nothing outside this package imports it: the server needs only the ONNX file.
+Reading order: `data` (the pictures), `view`, `subject`, `ground` and `jitter` (what happens to one
+of them), `composite` (one sample from a seed), `network`, `losses`, `config`, `trainer` (one step),
+`team` (several processes), `train` (the loop), `validation`, `warm_start` and `pseudo` (earlier
+weights, more masks), `metrics` and `evaluate` (what a model is worth), `export` (to ONNX). On a GPU
+`resident`, `device_sampler` and `device_jitter` take the samplers' place, and `pack` makes the
+pictures fit to carry there. The promptable model: `prompts`, `scenes`, `click_network`,
+`export_click`, `evaluate_click`. A TOML file for each model holds all numbers of its run.
+Nothing outside this package imports it: the server needs only the ONNX files.
 """

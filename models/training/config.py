@@ -42,12 +42,14 @@ class TrainConfig:
 
     name: str
     version: str
+    kind: str  # "matte": image to alpha; "click": image and prompts to alpha
     seed: int
     tiers: tuple[str, ...]
     cache_side_px: int
-    threads: int
-    loader_processes: int
+    processes: int  # a team of equal ones, see team.py
+    threads: int  # of each process
     bfloat16: bool
+    resident: bool  # pictures and samples on the training device, see device_sampler.py
     width: Width
     schedule: Schedule
     phases: tuple[Phase, ...]
@@ -62,6 +64,9 @@ def read_config(path: Path) -> TrainConfig:
 def config_from(values: dict[str, Any]) -> TrainConfig:
     """The configuration from parsed TOML (or from a checkpoint, which keeps the same dict)."""
     plain = dict(values)
+    for phase in plain["phases"]:
+        if phase["side_px"] % 32:
+            raise ValueError(f"side_px is {phase['side_px']}: the network needs a multiple of 32")
     return TrainConfig(
         width=Width(**plain.pop("width")),
         schedule=Schedule(**plain.pop("schedule")),

@@ -1,13 +1,14 @@
 """The training pictures in memory: manifest rows, filtered and decoded once to uint8.
 
 `train.py` loads the train split, `evaluate.py` the val split; both draw from a `Pool`, so no file
-is opened while training runs.
+is opened while training runs. A data folder may also be one zip of it, as `pack.py` makes.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
+Folder = Path | zipfile.Path  # the same reading methods on both
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,26 @@ class Pool:
         return masked + cut + len(self.plain) + len(self.backgrounds)
 
 
-def read_manifest(data_dir: Path) -> list[Row]:
+def open_folder(path: Path) -> Folder:
+    """The data folder at `path`, or inside it where `path` is a zip."""
+    return zipfile.Path(path) if path.is_file() else path
+
+
+def read_manifest(data: Folder) -> list[Row]:
     """All rows of manifest.csv, in file order."""
-    with (data_dir / "manifest.csv").open(newline="", encoding="utf-8") as f:
-        return [
-            Row(
-                file=line["file"],
-                kind=line["kind"],
-                split=line["split"],
-                source_repo=line["source_repo"],
-                licence=line["licence"],
-                has_gt=line["has_gt"],
-                tier=line["tier"],
-            )
-            for line in csv.DictReader(f)
-        ]
+    text = (data / "manifest.csv").read_text(encoding="utf-8")
+    return [
+        Row(
+            file=line["file"],
+            kind=line["kind"],
+            split=line["split"],
+            source_repo=line["source_repo"],
+            licence=line["licence"],
+            has_gt=line["has_gt"],
+            tier=line["tier"],
+        )
+        for line in csv.DictReader(text.splitlines())
+    ]
 
 
 def select(rows: Iterable[Row], split: str, tiers: Iterable[str]) -> list[Row]:
@@ -95,16 +102,16 @@ def select(rows: Iterable[Row], split: str, tiers: Iterable[str]) -> list[Row]:
     return [r for r in rows if r.split == split and r.tier in wanted]
 
 
-def data_digest(data_dir: Path) -> str:
+def data_digest(data: Folder) -> str:
     """sha256 of manifest.csv, hex: which data a run saw."""
-    return hashlib.sha256((data_dir / "manifest.csv").read_bytes()).hexdigest()
+    return hashlib.sha256((data / "manifest.csv").read_bytes()).hexdigest()
 
 
-def load_pool(data_dir: Path, rows: Iterable[Row], side_max: int) -> Pool:
+def load_pool(data: Folder, rows: Iterable[Row], side_max: int) -> Pool:
     """Decodes every row, long side at most `side_max` px."""
     pool = Pool()
     for row in rows:
-        picture = load_picture(data_dir, row, side_max)
+        picture = load_picture(data, row, side_max)
         if row.folder == "backgrounds":
             pool.backgrounds.append(picture)
         elif row.folder == "cutouts":
@@ -116,9 +123,9 @@ def load_pool(data_dir: Path, rows: Iterable[Row], side_max: int) -> Pool:
     return pool
 
 
-def load_picture(data_dir: Path, row: Row, side_max: int) -> Picture:
+def load_picture(data: Folder, row: Row, side_max: int) -> Picture:
     """One decoded row; a cut-out comes cropped to its subject."""
-    path = data_dir / row.file
+    path = data / row.file
     if row.folder == "cutouts":
         bgra = read_image(path, cv2.IMREAD_UNCHANGED)
         if bgra.shape[2] != 4:
@@ -128,13 +135,14 @@ def load_picture(data_dir: Path, row: Row, side_max: int) -> Picture:
     rgb = np.ascontiguousarray(read_image(path, cv2.IMREAD_COLOR)[..., ::-1])
     if not row.has_mask:
         return Picture(row, fit_within(rgb, side_max), None)
-    mask = read_image(data_dir / "masks" / f"{path.stem}.png", cv2.IMREAD_GRAYSCALE)
+    mask = read_image(data / "masks" / f"{Path(row.file).stem}.png", cv2.IMREAD_GRAYSCALE)
     return Picture(row, fit_within(rgb, side_max), fit_within(mask, side_max))
 
 
-def read_image(path: Path, flags: int) -> U8:
+def read_image(path: Folder, flags: int) -> U8:
     """The decoded file, uint8; raises FileNotFoundError where OpenCV would give None."""
-    image = cv2.imread(str(path), flags)
+    packed = np.frombuffer(path.read_bytes(), np.uint8) if path.exists() else None
+    image = None if packed is None else cv2.imdecode(packed, flags)
     if image is None:
         raise FileNotFoundError(f"{path} is missing or not a picture")
     return np.asarray(image, np.uint8)

@@ -1,186 +1,157 @@
 """What a model is worth on the validation split: one table, any models side by side.
 
-Run by a person: `python -m models.training.evaluate --data ../shared/data --model
-matte-s=models/builtin/matte-s.onnx --model sinet=PATH [--time]`; the name before `=` picks the
-input layout from `layouts.toml`. Prints markdown for the model card. Needs no torch.
+Run by a person: `python -m models.training.evaluate --data ../shared/data --model matte-s
+[--models-dir FOLDER --model NAME ...] [--unseen] [--time]`. A folder holds manifests and weights,
+as an operator's does. Every model goes the server's own way: `Model.prepare`, `Model.run` and
+`kernels.cpu.alpha_to_source`. Prints markdown for the model card. Needs no torch.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.training.composite import place, random_view, to_u8
-from models.training.data import U8, Picture, Pool, load_pool, read_manifest
-from models.training.metrics import Alpha, boundary_f, iou, mae, soft_band_mae
+from kernels import cpu
+from models.model import Model
+from models.registry import BUILTIN_DIR, Registry
+from models.training.composite import to_u8
+from models.training.data import U8, Pool, load_pool, read_manifest
+from models.training.metrics import (
+    Alpha,
+    boundary_f,
+    iou,
+    mae,
+    rank_correlation,
+    soft_band_mae,
+)
+from models.training.subject import from_cutout, place
+from models.training.view import random_view
 
-LAYOUTS = Path(__file__).with_name("layouts.toml")
 TRAIN_TIERS = ("A", "B")  # tier C is reported apart: no shipped weights have seen its sources
 COMPOSITE_SIDE_PX = 384
 COMPOSITE_SEED = 7
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a picture becomes a model's input and its output becomes an alpha."""
-
-    side_hw: tuple[int, int]
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    order: str = "RGB"
-    layout: str = "NCHW"
-    channel: int = 0
-    softmax: bool = False
-
-
-class OnnxModel:
-    """An ONNX file on one CPU thread, from RGB uint8 to alpha."""
-
-    def __init__(self, path: Path, layout: Layout) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self.layout = layout
-        self.session = ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-        self.input_name = self.session.get_inputs()[0].name
-
-    def tensor(self, rgb: U8) -> NDArray[np.float32]:
-        """The picture stretched to the model's size and normalised, a batch of one."""
-        h, w = self.layout.side_hw
-        shrinks = min(rgb.shape[0] / h, rgb.shape[1] / w) > 1.0
-        small = cv2.resize(
-            rgb, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-        x = np.asarray(small, np.float32) / np.float32(255.0)
-        if self.layout.order == "BGR":
-            x = x[..., ::-1]
-        mean, std = np.array(self.layout.mean, np.float32), np.array(self.layout.std, np.float32)
-        x = (x - mean) / std
-        if self.layout.layout == "NCHW":
-            x = x.transpose(2, 0, 1)
-        return np.ascontiguousarray(x[None], np.float32)
-
-    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The raw first output."""
-        return np.asarray(self.session.run(None, {self.input_name: tensor})[0], np.float32)
-
-    def alpha(self, rgb: U8) -> Alpha:
-        """Alpha (H, W) float32 in [0, 1] at the picture's own size."""
-        out = self.run(self.tensor(rgb))[0]
-        planes = out if self.layout.layout == "NCHW" else out.transpose(2, 0, 1)
-        if self.layout.softmax:
-            planes = np.exp(planes - planes.max(axis=0))
-            planes = planes / planes.sum(axis=0)
-        plane = np.ascontiguousarray(planes[self.layout.channel])
-        full = cv2.resize(plane, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return np.asarray(np.clip(full, 0.0, 1.0), np.float32)
-
+PAINTED = 0.05  # mean alpha on a picture without a subject from which it counts as painted
 
 Score = Callable[[Alpha, Alpha], float]
 PHOTO_SCORES: dict[str, Score] = {"IoU": iou, "MAE": mae, "boundary F": boundary_f}
 COMPOSITE_SCORES: dict[str, Score] = {"IoU": iou, "matte MAE": mae, "edge-band MAE": soft_band_mae}
+EMPTY_SCORES: dict[str, Score] = {
+    "mean alpha": mae,
+    "painted": lambda predicted, _: float(predicted.mean() > PAINTED),
+}
 
 
-def read_layout(name: str) -> Layout:
-    """The layout called `name` in layouts.toml."""
-    known = tomllib.loads(LAYOUTS.read_text(encoding="utf-8"))
-    if name not in known:
-        raise KeyError(f"no layout called {name}: layouts.toml has {', '.join(known)}")
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in known[name].items()
-    }
-    return Layout(**values)
+@dataclass(frozen=True)
+class Case:
+    """One picture with its truth: `group` is a row of the table, `scores` what is measured."""
+
+    group: str
+    rgb: U8
+    truth: Alpha
+    scores: dict[str, Score]
 
 
-def photo_groups(pool: Pool) -> dict[str, list[Picture]]:
-    """Photos with masks by kind; sources outside the training tiers in groups of their own."""
-    groups: dict[str, list[Picture]] = {}
-    for kind in ("person", "animal", "object", "mixed"):
-        for outside in (False, True):
-            name = f"{kind}, sources never trained on" if outside else kind
-            found = [
-                picture
-                for pictures in pool.photos.values()
-                for picture in pictures
-                if picture.row.kind == kind and (picture.row.tier not in TRAIN_TIERS) == outside
-            ]
-            if found:
-                groups[name] = found
-    return groups
+@dataclass(frozen=True)
+class Answer:
+    """What a model made of a case: its scores, and how unsure the report would call it."""
+
+    group: str
+    scores: dict[str, float]
+    uncertainty: float
 
 
-def composites(pool: Pool) -> Iterator[tuple[str, U8, Alpha]]:
-    """Group, RGB and true alpha of every val cut-out on a val background; same every time."""
+def photos(pool: Pool, by_source: bool) -> Iterator[Case]:
+    """Photos with masks by kind (or source); sources outside the training tiers apart."""
+    for prefix, pictures in sorted(pool.photos.items()):
+        for picture in pictures:
+            assert picture.alpha is not None
+            outside = picture.row.tier not in TRAIN_TIERS
+            group = f"{picture.row.kind} of {prefix}" if by_source else picture.row.kind
+            group += ", sources never trained on" if outside else ""
+            truth = picture.alpha.astype(np.float32) / 255.0
+            yield Case(group, picture.rgb, truth, PHOTO_SCORES)
+
+
+def composites(pool: Pool) -> Iterator[Case]:
+    """Every cut-out on a background, with its true alpha; the same ones every time."""
     for prefix, cutouts in sorted(pool.cutouts.items()):
         for number, cutout in enumerate(cutouts):
             rng = np.random.default_rng([COMPOSITE_SEED, number])
             background = pool.backgrounds[number % len(pool.backgrounds)]
-            layer = place(rng, cutout, COMPOSITE_SIDE_PX, rng.uniform(0.4, 0.95))
+            layer = place(rng, from_cutout(cutout), COMPOSITE_SIDE_PX, rng.uniform(0.4, 0.95))
             ground, _ = random_view(rng, background, COMPOSITE_SIDE_PX)
             mixed = layer.premultiplied + (1.0 - layer.alpha[..., None]) * ground
-            yield f"composite, {prefix}", to_u8(mixed), layer.alpha
+            yield Case(f"composite, {prefix}", to_u8(mixed), layer.alpha, COMPOSITE_SCORES)
 
 
-def evaluate(model: OnnxModel, pool: Pool) -> dict[tuple[str, str, int], float]:
-    """Mean of every score, by (group, score, pictures in the group)."""
-    results: dict[tuple[str, str, int], float] = {}
-    for group, pictures in photo_groups(pool).items():
-        pairs: list[tuple[Alpha, Alpha]] = []
-        for picture in pictures:
-            assert picture.alpha is not None
-            pairs.append((model.alpha(picture.rgb), picture.alpha.astype(np.float32) / 255.0))
-        add_scores(results, group, pairs, PHOTO_SCORES)
-    by_group: dict[str, list[tuple[Alpha, Alpha]]] = {}
-    for group, rgb, truth in composites(pool):
-        by_group.setdefault(group, []).append((model.alpha(rgb), truth))
-    for group, pairs in by_group.items():
-        add_scores(results, group, pairs, COMPOSITE_SCORES)
-    return results
+def empties(pool: Pool) -> Iterator[Case]:
+    """Backgrounds, whose truth is nothing at all."""
+    for picture in pool.backgrounds:
+        truth = np.zeros(picture.rgb.shape[:2], np.float32)
+        yield Case("no subject", picture.rgb, truth, EMPTY_SCORES)
 
 
-def add_scores(
-    results: dict[tuple[str, str, int], float],
-    group: str,
-    pairs: list[tuple[Alpha, Alpha]],
-    scores: dict[str, Score],
-) -> None:
-    """Adds the mean of each score over (predicted, truth) pairs."""
-    for name, score in scores.items():
-        results[group, name, len(pairs)] = float(np.mean([score(p, t) for p, t in pairs]))
+def answer(model: Model, case: Case) -> Answer:
+    """The model's answer to a case, by the server's own way from picture to alpha."""
+    height, width = case.truth.shape
+    alphas = model.run(model.prepare(case.rgb))  # (1, h, w)
+    alpha_u8 = cpu.alpha_to_source(alphas[0], width, height, fit=model.manifest.fit)
+    alpha = alpha_u8.astype(np.float32) / 255.0
+    scores = {name: score(alpha, case.truth) for name, score in case.scores.items()}
+    return Answer(case.group, scores, cpu.alpha_statistics(alpha_u8).uncertainty)
 
 
-def markdown(columns: dict[str, dict[tuple[str, str, int], float]]) -> str:
-    """One row per group and score, one column per model."""
-    names = list(columns)
+def table(answers: dict[str, list[Answer]]) -> str:
+    """Mean scores: one row for each group and score, one column for each model."""
+    names = list(answers)
     lines = [
         "| group (pictures) | score | " + " | ".join(names) + " |",
         "|---" * (2 + len(names)) + "|",
     ]
-    for group, score, count in next(iter(columns.values())):
-        cells = [f"{columns[name][group, score, count]:.3f}" for name in names]
-        lines.append(f"| {group} ({count}) | {score} | " + " | ".join(cells) + " |")
+    groups: dict[str, dict[str, list[Answer]]] = defaultdict(lambda: defaultdict(list))
+    for name, given in answers.items():
+        for one in given:
+            groups[one.group][name].append(one)
+    for group, by_model in sorted(groups.items()):
+        first = by_model[names[0]]
+        for score in first[0].scores:
+            means = [np.mean([one.scores[score] for one in by_model[name]]) for name in names]
+            cells = " | ".join(f"{mean:.3f}" for mean in means)
+            lines.append(f"| {group} ({len(first)}) | {score} | {cells} |")
     return "\n".join(lines)
 
 
-def median_ms(models: dict[str, OnnxModel], rounds: int = 60) -> dict[str, float]:
-    """Median run time of each session in ms, one thread, the models taking turns.
+def trust_table(answers: dict[str, list[Answer]]) -> str:
+    """How well the report's uncertainty ranks results by their true error, for each model.
+
+    Spearman's rank correlation of uncertainty with MAE and with 1 - IoU over all photos with masks.
+    """
+    lines = ["| model | uncertainty against MAE | against 1 - IoU |", "|---|---|---|"]
+    for name, given in answers.items():
+        known = [one for one in given if "MAE" in one.scores]
+        unsure = np.array([one.uncertainty for one in known])
+        errors = np.array([one.scores["MAE"] for one in known])
+        misses = np.array([1.0 - one.scores["IoU"] for one in known])
+        cells = [rank_correlation(unsure, errors), rank_correlation(unsure, misses)]
+        lines.append(f"| {name} | {cells[0]:.2f} | {cells[1]:.2f} |")
+    return "\n".join(lines)
+
+
+def median_ms(models: dict[str, Model], rounds: int = 60) -> dict[str, float]:
+    """Median run time of each model in ms, one thread, the models taking turns.
 
     Turns, because a shared machine slows for minutes at a time: ratios survive that, totals do not.
     """
     rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (360, 480, 3), dtype=np.uint8)
-    tensors = {name: model.tensor(rgb) for name, model in models.items()}
+    rgb: NDArray[np.uint8] = rng.integers(0, 256, (360, 480, 3), dtype=np.uint8)
+    tensors = {name: model.prepare(rgb) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
         for name, model in models.items():
@@ -190,27 +161,49 @@ def median_ms(models: dict[str, OnnxModel], rounds: int = 60) -> dict[str, float
     return {name: float(np.median(values[5:])) for name, values in times.items()}
 
 
+def time_table(models: dict[str, Model]) -> str:
+    """Times on one thread and their ratio to the first model's."""
+    times = median_ms(models)
+    first = next(iter(times.values()))
+    lines = ["| model | median ms, one thread | ratio |", "|---|---|---|"]
+    lines += [f"| {name} | {value:.1f} | {value / first:.2f} |" for name, value in times.items()]
+    return "\n".join(lines)
+
+
+def load_cases(data_dir: Path, *, by_source: bool, unseen: bool) -> list[Case]:
+    """The val split as cases; `unseen` adds the train split of sources nobody trained on."""
+    rows = [
+        row
+        for row in read_manifest(data_dir)
+        if row.split == "val" or (unseen and row.has_mask and row.tier not in TRAIN_TIERS)
+    ]
+    rows = [row for row in rows if row.has_mask or row.folder in ("cutouts", "backgrounds")]
+    pool = load_pool(data_dir, rows, side_max=512)
+    return [*photos(pool, by_source), *composites(pool), *empties(pool)]
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Compare models on the validation split.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--model", action="append", required=True, metavar="NAME=PATH")
+    parser.add_argument("--model", action="append", required=True, metavar="NAME")
+    parser.add_argument("--models-dir", type=Path, action="append", default=[])
+    parser.add_argument("--by-source", action="store_true", help="a row for each kind and source")
+    parser.add_argument("--unseen", action="store_true", help="all of tier C, not its val split")
     parser.add_argument("--time", action="store_true", help="also time each on one thread")
     args = parser.parse_args()
-    models: dict[str, OnnxModel] = {}
-    for given in args.model:
-        name, _, path = given.partition("=")
-        models[name] = OnnxModel(Path(path), read_layout(name))
-    rows = [r for r in read_manifest(args.data) if r.split == "val"]
-    rows = [r for r in rows if r.has_mask or r.folder in ("cutouts", "backgrounds")]
-    pool = load_pool(args.data, rows, side_max=512)
-    print(markdown({name: evaluate(model, pool) for name, model in models.items()}))
+    registry = Registry(args.models_dir, shipped_dirs=(BUILTIN_DIR,))
+    models: dict[str, Model] = {}
+    for name in args.model:
+        model = registry.load(name)
+        assert isinstance(model, Model)  # no target was named, so it runs on the CPU
+        models[name] = model
+    cases = load_cases(args.data, by_source=args.by_source, unseen=args.unseen)
+    answers = {name: [answer(model, case) for case in cases] for name, model in models.items()}
+    print(table(answers))
+    print(f"\n{trust_table(answers)}")
     if args.time:
-        times = median_ms(models)
-        first = next(iter(times.values()))
-        print("\n| model | median ms, one thread | ratio |\n|---|---|---|")
-        for name, value in times.items():
-            print(f"| {name} | {value:.1f} | {value / first:.2f} |")
+        print(f"\n{time_table(models)}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from models.training.config import config_from
-from models.training.network import AlphaNet, MatteNet
+from models.training.network import AlphaNet, MatteNet, Width
 
 OPSET = 17
 # float32 sums in another order differ by about 1e-6; folding the norms adds a little
@@ -28,7 +27,7 @@ TOLERANCE = 1e-4
 def net_from(checkpoint: Path) -> MatteNet:
     """The averaged weights of a run, ready to be exported."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    net = MatteNet(config_from(state["config"]).width)
+    net = MatteNet(Width(**state["config"]["width"]))
     net.load_state_dict(state["average"])
     return net
 

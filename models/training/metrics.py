@@ -61,3 +61,18 @@ def soft_band_mae(predicted: Alpha, truth: Alpha, reach_px: int = 5) -> float:
     if not band.any():
         return 0.0
     return float(np.abs(predicted[band].astype(np.float64) - truth[band]).mean())
+
+
+def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Spearman's correlation of two equally long 1-D arrays, -1..1; 0.0 where one is constant."""
+    a, b = ranks(first), ranks(second)
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / spread if spread > 0 else 0.0
+
+
+def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each value's place in ascending order, from 0; equal values share their places' mean."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((ends - counts) + (ends - 1))[group] / 2.0

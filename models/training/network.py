@@ -1,6 +1,7 @@
-"""The matte-s network: one small convolutional net from a normalised square image to its alpha.
+"""The family's network: one convolutional net from a normalised square image to its alpha.
 
-`train.py` optimises it, `export.py` turns it into ONNX. It is an inverted-residual encoder (strides
+`trainer.py` optimises it, `export.py` turns it into ONNX, `click_network.py` shares its encoder;
+`Width` decides which model of the family it is. It is an inverted-residual encoder (strides
 2 to 32) with a pooled context, a light decoder with additive skips, and a full-resolution
 refinement that sees the picture again, so that edges follow the colours and not the stride.
 Only plain operators are used (Conv, Relu, Sigmoid, Add, Mul, Concat, GlobalAveragePool and Resize
@@ -33,6 +34,7 @@ class Width:
     s16_blocks: int = 4
     s32_blocks: int = 3
     expand: int = 4
+    s32_inner: int = 0  # hidden channels of the equal-shaped blocks at stride 32; 0: s32 * expand
     refine: int = 16
 
 
@@ -72,9 +74,8 @@ class ChannelGate(nn.Module):
 class InvertedResidual(nn.Module):
     """1x1 expand, depthwise 3x3, optional gate, 1x1 project; plus the input where shapes agree."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int, expand: int, gate: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, inner: int, gate: bool) -> None:
         super().__init__()
-        inner = c_in * expand
         self.adds = stride == 1 and c_in == c_out
         self.expand = conv_bn(c_in, inner)
         self.depthwise = conv_bn(inner, inner, 3, stride, groups=inner)
@@ -136,19 +137,35 @@ class DecoderStep(nn.Module):
         return y
 
 
-class MatteNet(nn.Module):
-    """Image (N, 3, S, S), normalised, S a multiple of 32, to alpha logits (N, 1, S, S)."""
+class Encoder(nn.Module):
+    """What the family shares: image (N, 3, S, S), normalised, to features at strides 2 to 32."""
 
-    def __init__(self, width: Width | None = None) -> None:
+    def __init__(self, width: Width) -> None:
         super().__init__()
-        w = width or Width()
+        w = width
         self.width = w
         self.stem = conv_bn(3, w.s2, 3, 2)
         self.to_s4 = stage_fused(w.s2, w.s4, w.s4_blocks)
         self.to_s8 = stage(w.s4, w.s8, w.s8_blocks, w.expand, gate=False)
         self.to_s16 = stage(w.s8, w.s16, w.s16_blocks, w.expand, gate=True)
-        self.to_s32 = stage(w.s16, w.s32, w.s32_blocks, w.expand, gate=True)
+        self.to_s32 = stage(w.s16, w.s32, w.s32_blocks, w.expand, gate=True, inner=w.s32_inner)
         self.context = PooledContext(w.s32)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Features at strides 2, 4, 8, 16 and 32, with s2, s4, s8, s16 and s32 channels."""
+        s2 = self.stem(image)
+        s4 = self.to_s4(s2)
+        s8 = self.to_s8(s4)
+        s16 = self.to_s16(s8)
+        return s2, s4, s8, s16, self.context(self.to_s32(s16))
+
+
+class MatteNet(Encoder):
+    """Image (N, 3, S, S), normalised, S a multiple of 32, to alpha logits (N, 1, S, S)."""
+
+    def __init__(self, width: Width | None = None) -> None:
+        super().__init__(width or Width())
+        w = self.width
         self.up_s16 = DecoderStep(w.s32, w.s16, w.s16)
         self.up_s8 = DecoderStep(w.s16, w.s8, w.s8)
         self.up_s4 = DecoderStep(w.s8, w.s4, w.s4)
@@ -162,11 +179,7 @@ class MatteNet(nn.Module):
 
     def forward_all(self, image: Tensor) -> list[Tensor]:
         """Logits at stride 1, then the side heads' at strides 16, 8 and 4 (training only)."""
-        s2 = self.stem(image)
-        s4 = self.to_s4(s2)
-        s8 = self.to_s8(s4)
-        s16 = self.to_s16(s8)
-        d32 = self.context(self.to_s32(s16))
+        s2, s4, s8, s16, d32 = self.encode(image)
         d16 = self.up_s16(d32, s16)
         d8 = self.up_s8(d16, s8)
         d4 = self.up_s4(d8, s4)
@@ -193,10 +206,13 @@ class AlphaNet(nn.Module):
         return torch.sigmoid(self.net(image))
 
 
-def stage(c_in: int, c_out: int, blocks: int, expand: int, gate: bool) -> nn.Sequential:
-    """Inverted residuals, the first of which halves the resolution."""
-    first = InvertedResidual(c_in, c_out, 2, expand, gate)
-    rest = [InvertedResidual(c_out, c_out, 1, expand, gate) for _ in range(blocks - 1)]
+def stage(
+    c_in: int, c_out: int, blocks: int, expand: int, *, gate: bool, inner: int = 0
+) -> nn.Sequential:
+    """Inverted residuals, the first of which halves the resolution; `inner` as in `Width`."""
+    first = InvertedResidual(c_in, c_out, 2, c_in * expand, gate)
+    inner = inner or c_out * expand
+    rest = [InvertedResidual(c_out, c_out, 1, inner, gate) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
 
 

@@ -1,0 +1,86 @@
+"""One picture as the network may meet it: cropped, turned, mirrored and stretched to the square.
+
+`composite.py` draws views of photos and grounds; `evaluate.py` draws its grounds the same way.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.training.data import U8, Picture
+
+F32 = NDArray[np.float32]
+Rng = np.random.Generator
+
+TURNED = 0.35  # share of views that are rotated
+CROPPED = 0.75
+TIGHT = 0.15  # share of views that are cut close around the subject, as product photos are
+MARGIN = (0.02, 0.35)  # of the subject's box, left around it by a tight crop
+
+
+def random_view(rng: Rng, picture: Picture, side: int) -> tuple[F32, F32]:
+    """A crop that keeps at least 60 % of the subject, perhaps flipped and rotated, stretched.
+
+    RGB float32 (S, S, 3) in [0, 255] and alpha float32 (S, S) in [0, 1] (zeros without a mask).
+    """
+    rgb, mask = picture.rgb, picture.alpha
+    if mask is None:
+        mask = np.zeros(rgb.shape[:2], np.uint8)
+    if rng.random() < TURNED:
+        rgb, mask = turned(rgb, mask, rng.uniform(-22, 22))
+    pick = rng.random()
+    if pick < TIGHT:
+        rgb, mask = tight_crop(rng, rgb, mask)
+    elif pick < TIGHT + CROPPED:
+        rgb, mask = loose_crop(rng, rgb, mask)
+    if rng.random() < 0.5:
+        rgb, mask = rgb[:, ::-1], mask[:, ::-1]
+    view = stretch(np.ascontiguousarray(rgb), side).astype(np.float32)
+    alpha = stretch(np.ascontiguousarray(mask), side).astype(np.float32) / 255.0
+    return view, alpha
+
+
+def turned(rgb: U8, mask: U8, degrees: float) -> tuple[U8, U8]:
+    """Both rotated about the middle, the corners filled by the mirrored picture."""
+    h, w = mask.shape
+    turn = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1.0)
+    spun = (
+        np.asarray(cv2.warpAffine(x, turn, (w, h), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+        for x in (rgb, mask)
+    )
+    return next(spun), next(spun)
+
+
+def loose_crop(rng: Rng, rgb: U8, mask: U8) -> tuple[U8, U8]:
+    """A crop of half to all of each side; the whole picture where four tries lose the subject."""
+    h, w = mask.shape
+    subject = float(mask.sum(dtype=np.int64))
+    for _ in range(4):
+        ch, cw = (max(16, int(n * rng.uniform(0.5, 1.0))) for n in (h, w))
+        y, x = int(rng.integers(0, max(1, h - ch))), int(rng.integers(0, max(1, w - cw)))
+        kept = float(mask[y : y + ch, x : x + cw].sum(dtype=np.int64))
+        if kept >= 0.6 * subject:
+            return rgb[y : y + ch, x : x + cw], mask[y : y + ch, x : x + cw]
+    return rgb, mask
+
+
+def tight_crop(rng: Rng, rgb: U8, mask: U8) -> tuple[U8, U8]:
+    """The subject's box with a random margin on each side; the whole picture without a subject."""
+    h, w = mask.shape
+    columns, rows = np.nonzero(mask.max(axis=0) > 127)[0], np.nonzero(mask.max(axis=1) > 127)[0]
+    if len(columns) < 16 or len(rows) < 16:
+        return rgb, mask
+    left, right, top, bottom = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    room = rng.uniform(*MARGIN, 4) * np.array([right - left, right - left, *[bottom - top] * 2])
+    x0, x1 = max(0, int(left - room[0])), min(w, int(right + room[1]))
+    y0, y1 = max(0, int(top - room[2])), min(h, int(bottom + room[3]))
+    return rgb[y0:y1, x0:x1], mask[y0:y1, x0:x1]
+
+
+def stretch(image: U8, side: int) -> U8:
+    """The picture as a square, its aspect given up; averaged where it shrinks."""
+    shrinks = min(image.shape[:2]) > side
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (side, side), interpolation=how), np.uint8)

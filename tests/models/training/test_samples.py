@@ -1,0 +1,149 @@
+"""Samples made from pictures: their alphas are exact, and they depend on seed and number alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.training.composite import Sampler, edge_band, shares, targets
+from models.training.data import Pool
+from models.training.ground import floor_shadow, studio_ground
+from models.training.jitter import turn_hue
+from models.training.subject import (
+    Cuts,
+    Layer,
+    cut_sides,
+    from_cutout,
+    from_photo,
+    lift,
+    place,
+)
+from models.training.view import random_view, tight_crop
+
+
+def test_placed_cutout_is_premultiplied_and_its_alpha_is_what_was_mixed(picture) -> None:
+    rng = np.random.default_rng(0)
+    layer = place(rng, from_cutout(picture("cutouts", "noto", True, 2)), 96, 0.8)
+    assert layer.alpha.shape == (96, 96)
+    assert 0.1 < layer.alpha.mean() < 0.9
+    # premultiplied colour never exceeds white times alpha, so transparent pixels add nothing
+    assert np.all(layer.premultiplied <= 255.0 * layer.alpha[..., None] + 1e-2)
+
+
+def test_composite_alpha_is_exact_for_a_white_subject_on_black(picture) -> None:
+    white = picture("cutouts", "noto", True, 2)
+    white.rgb[:] = 255
+    black = np.zeros((64, 64, 3), np.float32)
+    for seed in range(20):
+        layer = place(np.random.default_rng(seed), from_cutout(white), 64, 0.7)
+        mixed = layer.premultiplied + (1.0 - layer.alpha[..., None]) * black
+        np.testing.assert_allclose(mixed[..., 0] / 255.0, layer.alpha, atol=1e-3)
+
+
+def test_lifted_subject_does_not_carry_the_old_ground_in_its_edge(disc) -> None:
+    mask = disc(64, 20)
+    rgb = np.zeros((64, 64, 3), np.float32)
+    rgb[..., 0] = 255.0 * mask  # a red subject
+    rgb[..., 1] = 255.0 * (1.0 - mask)  # on green
+    layer = lift(np.random.default_rng(0), rgb, mask)
+    edge = (layer.alpha > 0.1) & (layer.alpha < 0.9)
+    assert edge.any()
+    assert float(layer.premultiplied[edge][:, 1].max()) < 1.0
+
+
+def test_a_subject_cut_by_its_photo_stands_on_the_frame_s_own_side() -> None:
+    solid = Layer(np.full((40, 20, 3), 200, np.float32), np.ones((40, 20), np.float32))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        alpha = place(rng, solid, 96, 0.5, Cuts(bottom=True)).alpha
+        assert alpha[-1].max() > 0.9
+        assert alpha[0].max() == 0.0
+
+
+def test_cut_sides_are_those_where_the_mask_meets_the_frame() -> None:
+    mask = np.zeros((50, 50), np.uint8)
+    mask[20:, 10:40] = 255
+    assert cut_sides(mask) == Cuts(bottom=True)
+    mask[:, 10:40] = 255
+    assert cut_sides(mask).opposite
+    assert cut_sides(np.zeros((50, 50), np.uint8)) == Cuts()
+
+
+def test_a_photo_s_subject_is_cropped_to_its_box(picture) -> None:
+    layer, cuts = from_photo(np.random.default_rng(0), picture("images", "ecssd", True, 1))
+    assert cuts == Cuts()
+    # the disc is 50 px across, and 4 px on each side are left for the feather
+    assert layer.alpha.shape == (58, 58)
+    assert layer.alpha[29, 29] == pytest.approx(1.0)
+
+
+def test_tight_crop_keeps_the_whole_subject(picture) -> None:
+    photo = picture("images", "ecssd", True, 1)
+    for seed in range(10):
+        _, mask = tight_crop(np.random.default_rng(seed), photo.rgb, photo.alpha)
+        assert mask.sum(dtype=np.int64) == photo.alpha.sum(dtype=np.int64)
+
+
+def test_views_keep_most_of_the_subject(picture) -> None:
+    photo = picture("images", "ecssd", True, 1)
+    for seed in range(30):
+        rgb, alpha = random_view(np.random.default_rng(seed), photo, 64)
+        assert rgb.shape == (64, 64, 3)
+        assert alpha.mean() > 0.15
+
+
+def test_shadows_darken_the_ground_and_never_lighten_it(disc) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        ground = studio_ground(rng, 64)
+        darker = floor_shadow(rng, disc(64, 15), ground)
+        assert np.all(darker <= ground + 1e-3)
+        assert darker.min() < ground.min() - 5
+
+
+def test_hue_turned_by_a_third_makes_red_green() -> None:
+    red = np.zeros((2, 2, 3), np.uint8)
+    red[..., 0] = 255
+    assert turn_hue(red, 60).tolist() == [[[0, 255, 0]] * 2] * 2
+
+
+def test_sample_is_a_function_of_seed_and_number(pool: Pool, mix) -> None:
+    first, again = (Sampler(pool, mix(1, 1, 1, 1), seed=5) for _ in range(2))
+    for index in range(12):
+        a, b = first.sample(index, 64), again.sample(index, 64)
+        assert (a[0].shape, a[1].shape) == ((64, 64, 3), (64, 64, 4))
+        assert np.array_equal(a[0], b[0])
+        assert np.array_equal(a[1], b[1])
+
+
+def test_only_photos_are_marked_as_hard_masks_and_empty_grounds_have_no_alpha(pool, mix) -> None:
+    photo = Sampler(pool, mix(1, 0, 0, 0), seed=1).sample(0, 64)[1]
+    empty = Sampler(pool, mix(0, 0, 0, 1), seed=1).sample(0, 64)[1]
+    assert photo[..., 3].max() == 0
+    assert empty[..., 3].min() == 255
+    assert empty[..., :3].max() == 0
+
+
+def test_pictures_without_a_subject_never_come_from_photos(pool: Pool, mix) -> None:
+    pool.plain[0].rgb[:] = (255, 0, 255)
+    pool.backgrounds[0].rgb[:] = 100
+    sampler = Sampler(pool, mix(0, 0, 0, 1), seed=2)
+    for index in range(60):
+        ground = sampler.ground(np.random.default_rng(index), 32, subjects_behind=False)
+        assert not np.allclose(ground, (255, 0, 255))
+
+
+def test_edge_bands_lie_within_each_other_around_the_edge(disc) -> None:
+    maps = targets(disc(64, 20), is_true=True)
+    near, wide = maps[..., 1] > 0, maps[..., 2] > 0
+    assert np.all(wide[near])
+    assert not wide[32, 32]
+    assert not wide[0, 0]
+    assert edge_band(np.full((8, 8), 255, np.uint8), 2).max() == 0
+
+
+def test_rest_is_shared_by_the_unnamed_sources_by_their_size(picture) -> None:
+    one = picture("images", "a", True, 1)
+    held = {"a": [one], "b": [one] * 3, "c": [one]}
+    found = shares({"a": 6.0, "rest": 4.0, "gone": 50.0}, held)
+    assert found == {"a": 0.6, "b": pytest.approx(0.3), "c": pytest.approx(0.1)}
