@@ -24,6 +24,9 @@ COMMANDS = {
     "remove": Lazy("remove", "remove", "Remove backgrounds from files and folders."),
     "serve": Lazy("serve", "serve", "Start the gRPC server."),
     "models": Lazy("models", "models", "List, show, pull, load and unload models."),
+    "eval": Lazy(
+        "evaluate", "evaluate", "Measure models and settings against pictures with truth."
+    ),
     "doctor": Lazy("doctor", "doctor", "Say what this machine can run, and what adds the rest."),
     "demo": Lazy("demo", "demo", "Start a server, stream real photos to it, show timings."),
 }
