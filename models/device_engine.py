@@ -1,6 +1,6 @@
 """What an engine on a GPU can do: run a batch that already lies in device memory.
 
-Implemented by `models.tensorrt_engine` and `models.onnx_cuda_engine`, driven by
+Implemented by `models.tensorrt_engine` and `models.onnx_device_engine`, driven by
 `models.device_model`. `models.engine` is its sibling for batches in host memory.
 """
 

@@ -31,6 +31,7 @@ def load_on_device(
     cache_dir: Path,
     max_batch: int = 0,
     on_progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> DeviceModel:
     """The model on the target's GPU; not warm yet. Takes minutes where TensorRT has to build.
 
@@ -41,9 +42,11 @@ def load_on_device(
         cache_dir: where plans are kept.
         max_batch: most images in one run; 0: as the manifest says, up to 8.
         on_progress: told what goes on and how far it is, 0..1; from the building thread.
+        cancelled: asked at each step of a build; True ends it.
 
     Raises:
         EngineFailed, ManifestError: the network cannot run there.
+        BuildCancelled: `cancelled()`.
         DeviceNotAvailable: the GPU or a library is not there.
     """
     from kernels.cupy_device import CupyDevice  # CuPy takes its time; a CPU server never needs it
@@ -72,6 +75,7 @@ def load_on_device(
                 precision=target.precision,
                 buckets=buckets,
                 on_progress=on_progress,
+                cancelled=cancelled,
             )
         else:
             engine = OnnxDeviceEngine(

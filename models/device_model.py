@@ -8,7 +8,7 @@ be recorded once for each batch size and replayed as a CUDA graph.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,11 +19,13 @@ from kernels.cuda.activate import FLAG_BYTES, RANGE_BYTES
 from kernels.device import CaptureFailed, Device, Graph, Memory, Stream
 from kernels.image import JOB, PixelFormat, image_struct, job_struct
 from kernels.letterbox import Placement
-from kernels.transfer import Copies, to_device
+from kernels.transfer import Copies, to_device, to_host
 from models.device_engine import Binding, DeviceEngine
 from models.errors import EngineFailed
 from models.graph_check import channel_problem
 from models.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 BATCHES_IN_FLIGHT = 2  # while the device works on one, the next is formed and queued behind it
 
@@ -97,13 +99,17 @@ class DeviceModel:
                 batch.enqueue(np.repeat(job, bucket), self.stream)
                 self.device.synchronize(self.stream)  # nothing of a first run gets into the graph
                 batch.record(bucket, self.stream)
+            if batch.flagged():
+                raise self._failed("answered values that are not numbers for a grey picture")
 
     def close(self) -> None:
         """Frees the device's memory and the engine; the model is not run again."""
-        self.device.use()
-        self.device.synchronize(self.stream)
-        self.batches.clear()
-        self.engine.close()
+        try:
+            self.device.use()
+            self.device.synchronize(self.stream)
+        finally:  # a lost device must not keep the rest
+            self.batches.clear()
+            self.engine.close()
 
     def _output_sides(self) -> tuple[int, int]:
         """Rows and columns of the network's alpha."""
@@ -155,6 +161,14 @@ class DeviceBatch:
         """Address of that image's uint32 that is not 0 when the network answered no numbers."""
         return self._flags.address + lane * FLAG_BYTES
 
+    def flagged(self) -> bool:
+        """True when the network answered no numbers for an image of the last run. Waits for it."""
+        device, stream = self._model.device, self._model.stream
+        host = device.allocate_host(self._flags.nbytes)
+        to_host(device, self._flags.address, host.array, stream, Copies())
+        device.synchronize(stream)
+        return bool(host.array.any())
+
     def enqueue(self, jobs: NDArray[np.void], stream: Stream) -> bool:
         """Queues all from the pictures to their alphas; True when it is the replay of a graph.
 
@@ -182,10 +196,12 @@ class DeviceBatch:
         """Records the work of one batch size, where the engine allows; else it stays plain."""
         if not self._model.engine.can_be_captured:
             return
-        with contextlib.suppress(CaptureFailed):  # the metric of plain runs tells
+        try:
             self._graphs[bucket] = self._model.device.capture(
                 stream, lambda: self._queue(bucket, stream)
             )
+        except CaptureFailed as error:
+            log.warning("batches of %d are launched plainly, not as a graph: %s", bucket, error)
 
     @property
     def recorded(self) -> Sequence[int]:

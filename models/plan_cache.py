@@ -54,6 +54,8 @@ class PlanKey:
         capability: "9.0"; "any" likewise.
         buckets: batch sizes, one optimisation profile each.
         input_shape: of one image: (3, H, W) or (H, W, 3).
+        tensors: the manifest's names of input and output; None: the graph's first. The builder
+            removes every other output.
         flags: builder settings that change the result.
         optimization_level: 0..5.
         workspace_bytes: limit of scratch memory, 0: none.
@@ -67,6 +69,7 @@ class PlanKey:
     capability: str
     buckets: tuple[int, ...]
     input_shape: tuple[int, ...]
+    tensors: tuple[str | None, str | None]
     flags: tuple[str, ...]
     optimization_level: int
     workspace_bytes: int
@@ -119,7 +122,10 @@ class PlanCache:
             data, sha256 = _unpack(path.read_bytes(), key.json())
         except FileNotFoundError:
             return None
-        except (OSError, _Damaged) as error:
+        except OSError as error:  # says nothing of the plan, which may be good: it stays
+            log.warning("plan %s is not used: it cannot be read: %s", path, error.strerror or error)
+            return None
+        except _Damaged as error:
             log.warning("plan %s is not used: %s", path, error)
             self.discard(key)
             return None

@@ -8,7 +8,7 @@ manifest; a broken one is a problem to show, and never stops the others.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +97,7 @@ class Registry:
         threads: int = 1,
         max_batch: int = 0,
         on_progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> Model | DeviceModel:
         """The model, ready to run; not warm yet. Takes as long as reading its weights does, and
         minutes where TensorRT has to build a plan first.
@@ -107,6 +108,7 @@ class Registry:
             threads: runs that may go on at once, on a CPU.
             max_batch: most images in one run; 0: the engine's choice, 1 on a CPU.
             on_progress: told what goes on and how far it is, 0..1, where that takes long.
+            cancelled: asked at each step of a build; True ends it with an error.
 
         Raises:
             ModelNotFound, ModelNotBuilt, LicenceNotAccepted, WeightsMissing, WeightsDamaged: see
@@ -130,6 +132,7 @@ class Registry:
                 cache_dir=self.cache_dir,
                 max_batch=max_batch,
                 on_progress=on_progress,
+                cancelled=cancelled,
             )
         engine = OnnxEngine(found.path, manifest, threads=threads, max_batch=max_batch)
         return Model(manifest, engine, found.sha256)

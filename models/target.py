@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from kernels import gpus
 from kernels.device import DeviceError
 from models import onnx_session, tensorrt_library
 from models.errors import DeviceNotAvailable
@@ -18,6 +19,7 @@ from models.errors import DeviceNotAvailable
 EngineChoice = Literal["auto", "onnx", "tensorrt"]
 Precision = Literal["auto", "fp32", "fp16"]
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d{1,2}|all))?")
+OLDEST_CAPABILITY = (7, 5)
 DEVICES_ALLOWED = "'auto', 'cpu', 'cuda', 'cuda:N' and 'cuda:all'"
 
 
@@ -29,11 +31,13 @@ class Target:
         index: of the GPU; None: the CPU.
         engine: "onnx" or "tensorrt".
         precision: "auto" is the file's own, or what `models.tensorrt_engine` makes of it.
+        why: why "auto" is not a GPU, in a sentence; empty otherwise.
     """
 
     index: int | None = None
     engine: Literal["onnx", "tensorrt"] = "onnx"
     precision: Precision = "auto"
+    why: str = field(default="", compare=False)
 
     @property
     def device(self) -> str:
@@ -63,10 +67,10 @@ def find_targets(
     if device == "auto":
         try:
             return _on_gpus("0", engine, precision)
-        except DeviceNotAvailable:
+        except DeviceNotAvailable as error:
             if engine == "tensorrt":
                 raise
-            return (_on_cpu(engine, precision),)
+            return (replace(_on_cpu(engine, precision), why=str(error)),)
     return _on_gpus(match[1] or "0", engine, precision)
 
 
@@ -85,10 +89,8 @@ def _on_cpu(engine: EngineChoice, precision: Precision) -> Target:
 
 
 def _on_gpus(which: str, engine: EngineChoice, precision: Precision) -> tuple[Target, ...]:
-    from kernels import cupy_device  # CuPy takes its time; a CPU server never needs it
-
     try:
-        there = cupy_device.devices()
+        there = gpus.devices()
     except DeviceError as error:
         raise DeviceNotAvailable(
             f"device 'cuda' was asked for, but {error}; or use --device cpu"
@@ -99,6 +101,14 @@ def _on_gpus(which: str, engine: EngineChoice, precision: Precision) -> tuple[Ta
         raise DeviceNotAvailable(
             f"device 'cuda:{which}' was asked for, but there are only: {listed}"
         )
+    for index in indices:
+        if there[index].capability < OLDEST_CAPABILITY:
+            major, minor = there[index].capability
+            raise DeviceNotAvailable(
+                f"device 'cuda:{index}' ({there[index].name}) has compute capability "
+                f"{major}.{minor}, and 7.5 is the oldest that CUDA 13 compiles for: use another "
+                f"GPU, or --device cpu"
+            )
     chosen = _engine(engine, [there[index].capability for index in indices])
     if chosen == "onnx" and precision == "fp16":
         raise DeviceNotAvailable(

@@ -8,6 +8,7 @@ driven by `models.device_model`. The calls are checked in CI against the real bi
 from __future__ import annotations
 
 import logging
+import re
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,13 @@ from kernels.device import Device
 from models import accuracy, tensorrt_library
 from models.accuracy import Accuracy
 from models.device_engine import Element, TensorSpec
-from models.errors import AccuracyRefused, DeviceNotAvailable, EngineFailed
+from models.errors import (
+    AccuracyRefused,
+    DeviceNotAvailable,
+    EngineFailed,
+    LibraryMissing,
+    PlanNotBuilt,
+)
 from models.manifest import Manifest
 from models.tensorrt_binding import TensorRTBinding
 from models.tensorrt_builder import PRECISIONS
@@ -26,6 +33,7 @@ from models.tensorrt_plans import DEFAULT_BUCKETS, Plan, PlanRequest, find_or_bu
 from models.tensorrt_progress import Progress
 from models.weights import VerifiedWeights
 
+NO_MEMORY = re.compile(r"out of memory|out_?of_?memory|bad_alloc|cudaErrorMemoryAlloc", re.I)
 Precision = Literal["auto", "fp16", "fp32"]
 
 log = logging.getLogger(__name__)
@@ -119,6 +127,12 @@ class TensorRTEngine:
             name = self._engine.get_tensor_name(index)
             names[self._engine.get_tensor_mode(name)].append(name)
         (source,), (target,) = names[mode.INPUT], names[mode.OUTPUT]
+        for wanted, seen in zip(plan.key.tensors, (source, target), strict=True):
+            if wanted not in (None, seen):
+                raise EngineFailed(
+                    f"{self.path} is a plan of the tensor '{seen}', but the manifest says "
+                    f"'{wanted}': delete the file"
+                )
         return (
             TensorSpec(source, plan.key.input_shape, self._element(source)),
             TensorSpec(target, self._output_shape(source, target, plan), self._element(target)),
@@ -172,8 +186,8 @@ def load_or_build(
 ) -> TensorRTEngine:
     """The model's engine, from a plan in the cache or built now, and measured: it may serve.
 
-    "auto" is fp16 where the accuracy check passes, else fp32, and the log says which and why; asked
-    for by name, a precision that does not pass is an error.
+    "auto" is fp16 where it can be made and the accuracy check passes, else fp32, and the log says
+    which and why; asked for by name, a precision that does not pass is an error.
 
     Args:
         manifest: what the model is.
@@ -221,21 +235,25 @@ def load_or_build(
         return _measured(request, precision, device, force)
     try:
         return _measured(request, "fp16", device, force)
-    except AccuracyRefused as refusal:
+    except (AccuracyRefused, LibraryMissing, PlanNotBuilt) as refusal:
         log.warning("%s; cuda:%d runs it in fp32 instead", refusal, device_index)
-    return _measured(request, "fp32", device, force)
+        reason = refusal
+    try:
+        return _measured(request, "fp32", device, force)
+    except PlanNotBuilt as error:  # a file that is fp16 itself has no fp32 to fall back to
+        raise PlanNotBuilt(f"{error}; before that, fp16 was refused: {reason}") from reason
 
 
 def _measured(request: PlanRequest, precision: str, device: Device, force: bool) -> TensorRTEngine:
     """An engine whose alphas were compared with ONNX Runtime's, now or when its plan was new."""
     plan = find_or_build(request, precision, force=force)
-    kept = plan.cache.accuracy(plan.key, plan.stored, request.gpu)
+    kept = plan.cache.accuracy(plan.key, plan.stored, request.measured_as)
     if kept is not None and kept.inputs == accuracy.INPUTS:
         # A plan that was refused stays refused: no minutes on the GPU to learn it again.
         accuracy.require(request.manifest, request.library.title, precision, kept)
     engine, plan = _deserialised(request, precision, plan, device)
     try:
-        engine.accuracy = plan.cache.accuracy(plan.key, plan.stored, request.gpu)
+        engine.accuracy = plan.cache.accuracy(plan.key, plan.stored, request.measured_as)
         if engine.accuracy is None or engine.accuracy.inputs != accuracy.INPUTS:
             engine.accuracy = _measure(request, engine, plan, device)
         accuracy.require(request.manifest, engine.name, precision, engine.accuracy)
@@ -254,6 +272,11 @@ def _deserialised(
     except EngineFailed as error:
         if plan.was_built:
             raise
+        if NO_MEMORY.search(str(error)):  # a new plan would need as much, and this one is good
+            raise EngineFailed(
+                f"{error}: the GPU has no room for this plan, which stays in the cache: free "
+                f"memory on the GPU, or load fewer models"
+            ) from error
         log.warning("%s: it is built again", error)
     plan = find_or_build(request, precision, force=True)
     return TensorRTEngine(request.library, plan, device), plan
@@ -275,7 +298,7 @@ def _measure(request: PlanRequest, engine: TensorRTEngine, plan: Plan, device: D
         request.gpu,
     )
     try:
-        plan.cache.keep_accuracy(plan.key, plan.stored, request.gpu, figure)
+        plan.cache.keep_accuracy(plan.key, plan.stored, request.measured_as, figure)
     except OSError as error:  # measured again at the next start, that is all
         log.warning("the figures of %s are not kept: %s", plan.stored.path, error)
     return figure

@@ -6,6 +6,9 @@ on a machine without a GPU stops here.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -67,8 +70,19 @@ class PlanRequest:
 
     @property
     def gpu(self) -> str:
-        """The kind of GPU that figures are of: "NVIDIA H200 9.0"."""
+        """The kind of GPU: "NVIDIA H200 9.0"."""
         return f"{self.gpu_name} {self.capability}"
+
+    @property
+    def measured_as(self) -> str:
+        """What figures are of: the kind of GPU, and a digest of all that the manifest says of how
+        pictures go in and alphas come out.
+        """
+        said = json.dumps(
+            [dataclasses.asdict(self.manifest.input), dataclasses.asdict(self.manifest.output)],
+            sort_keys=True,
+        )
+        return f"{self.gpu} {hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +177,7 @@ def _key(request: PlanRequest, weights: VerifiedWeights, precision: str) -> Plan
         capability=ANY if portable else request.capability,
         buckets=usable_buckets(request.manifest, request.buckets),
         input_shape=input_shape(request.manifest),
+        tensors=(request.manifest.input.tensor, request.manifest.output.tensor),
         flags=FLAGS,
         optimization_level=request.optimization_level,
         workspace_bytes=request.workspace_mib << 20,

@@ -5,6 +5,7 @@ Used by `models.tensorrt_builder`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,7 @@ def progress_monitor(
     """An IProgressMonitor; the class is made here because its base is known only now.
 
     Its `was_cancelled` says whether `cancelled()` ended the build; its `failure` is what
-    `on_progress` raised, which ends it too.
+    `on_progress` or `cancelled` raised, which ends it too.
 
     Args:
         trt: the library.
@@ -70,28 +71,38 @@ def progress_monitor(
             self.failure: BaseException | None = None
             self.was_cancelled = False
             self._phases = Phases()
+            # Reentrant: what is told may itself be called from within the library.
+            self._lock = threading.RLock()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._phases.start(phase_name, parent_phase, num_steps)
+            self._safely(lambda: self._phases.start(phase_name, parent_phase, num_steps))
             self._tell(phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            self._phases.step(phase_name, step)
+            self._safely(lambda: self._phases.step(phase_name, step))
             self._tell(phase_name)
-            if self.failure is None and cancelled is not None and cancelled():
-                self.was_cancelled = True
+            self._safely(self._ask)
             return self.failure is None and not self.was_cancelled
 
         def phase_finish(self, phase_name: str) -> None:
-            self._phases.finish(phase_name)
+            self._safely(lambda: self._phases.finish(phase_name))
             self._tell(phase_name)
 
+        def _ask(self) -> None:
+            if self.failure is None and cancelled is not None and cancelled():
+                self.was_cancelled = True
+
         def _tell(self, phase_name: str) -> None:
-            if on_progress is None or self.failure is not None:
-                return
+            if on_progress is not None and self.failure is None:
+                self._safely(lambda: on_progress(phase_name, self._phases.fraction))
+
+        def _safely(self, work: Callable[[], None]) -> None:
+            """One at a time; what it raises is kept, as it must not cross the library's frames."""
             try:
-                on_progress(phase_name, self._phases.fraction)
-            except BaseException as error:  # it must not cross the library's frames
-                self.failure = error
+                with self._lock:
+                    work()
+            except BaseException as error:
+                if self.failure is None:
+                    self.failure = error
 
     return Monitor()

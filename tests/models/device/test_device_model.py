@@ -110,7 +110,6 @@ def test_every_batch_size_is_recorded_when_warm(tmp_path: Path) -> None:
 
 def test_numbers_that_are_none_set_the_images_flag_alone(tmp_path: Path) -> None:
     there, here, device = load(tmp_path, gain=float("inf"))  # black is 0 * inf
-    there.warm()
     black, white = np.zeros((5, 5, 3), np.uint8), np.full((5, 5, 3), 255, np.uint8)
     jobs, kept = jobs_of(there, device, [black])
     batch = there.batches[0]
@@ -118,6 +117,13 @@ def test_numbers_that_are_none_set_the_images_flag_alone(tmp_path: Path) -> None
     device.synchronize(there.stream)  # type: ignore[arg-type]
     assert get(device, _At(batch.flags(0)), (1,), np.uint32)[0] != 0  # type: ignore[arg-type]
     del kept, white
+    here.close()
+
+
+def test_a_model_that_answers_no_numbers_is_not_warm(tmp_path: Path) -> None:
+    there, here, _ = load(tmp_path, gain=float("nan"))
+    with pytest.raises(EngineFailed, match=r"'acorn' .* not numbers for a grey picture"):
+        there.warm()
     here.close()
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from kernels import cupy_device
+from kernels import gpus as kernel_gpus
 from kernels.device import DeviceError
 from models import onnx_session, tensorrt_library
 from models.errors import DeviceNotAvailable
 from models.target import Target, find_targets
 
 TWO_GPUS = [
-    cupy_device.Gpu(0, "NVIDIA H200", (9, 0), 141 << 30),
-    cupy_device.Gpu(1, "NVIDIA L4", (8, 9), 24 << 30),
+    kernel_gpus.Gpu(0, "NVIDIA H200", (9, 0), 141 << 30),
+    kernel_gpus.Gpu(1, "NVIDIA L4", (8, 9), 24 << 30),
 ]
 
 
@@ -22,17 +22,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> object:
 
     def made(
         *,
-        gpus: list[cupy_device.Gpu],
+        gpus: list[kernel_gpus.Gpu],
         tensorrt: bool = True,
         rtx: bool = False,
         onnx_cuda: bool = True,
     ) -> None:
-        def devices() -> list[cupy_device.Gpu]:
+        def devices() -> list[kernel_gpus.Gpu]:
             if not gpus:
                 raise DeviceError("there is no GPU")
             return gpus
 
-        monkeypatch.setattr(cupy_device, "devices", devices)
+        monkeypatch.setattr(kernel_gpus, "devices", devices)
         there = {"tensorrt": tensorrt, "tensorrt-rtx": rtx, "auto": tensorrt or rtx}
         monkeypatch.setattr(
             tensorrt_library,

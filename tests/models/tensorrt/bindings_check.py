@@ -81,8 +81,9 @@ def build(library: TensorRT, folder: Path, level: object = 4) -> None:
 def engine(library: TensorRT, folder: Path) -> None:
     tell_input_from_output(library.module)
     manifest = read_manifest(folder / "stub.toml")
+    shape, tensors = input_shape(manifest), (manifest.input.tensor, manifest.output.tensor)
     key = PlanKey(
-        "stub", "0", "fp16", library.title, "g", "9.0", (1, 2), input_shape(manifest), FLAGS, 3, 0
+        "stub", "0", "fp16", library.title, "g", "9.0", (1, 2), shape, tensors, FLAGS, 3, 0
     )
     cache = PlanCache(folder)
     device = EmulatedDevice()

@@ -134,3 +134,12 @@ def test_a_device_engine_becomes_a_function(element, late):
 def test_a_figure_is_plain_numbers_for_the_file_beside_the_plan(compare):
     figure = compare()
     assert all(type(each) in (float, int, str) for each in dataclasses.astuple(figure))
+
+
+def test_random_numbers_are_refused_for_a_minmax_model_of_any_range(tiny, compare):
+    rng = np.random.default_rng(4)
+    settings = {"gain": 50.0, "bias": 3.0, "activation": "minmax"}
+    figure = compare(lambda raw: rng.random(raw.shape, np.float32) * 50 + 3, **settings)
+    with pytest.raises(AccuracyRefused):
+        require(tiny()[0], "e", "fp16", figure)
+    assert compare(**settings).max_abs < 1e-6

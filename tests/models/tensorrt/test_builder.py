@@ -206,3 +206,11 @@ def test_a_plan_says_nothing_of_the_next_failure(library, tiny):
     said = refusal(library, tiny("second", dynamic_batch=False), buckets=(2,))
     assert "first" not in said
     assert "Failed to parse" not in said
+
+
+def test_what_asking_for_cancellation_raises_ends_the_build_and_arrives(library, tiny):
+    def broken():
+        raise RuntimeError("nobody to ask")
+
+    with pytest.raises(RuntimeError, match="nobody to ask"):
+        build(library, tiny(), cancelled=broken)

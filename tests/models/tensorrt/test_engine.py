@@ -6,15 +6,23 @@ part: the calls of a real runtime are checked in test_bindings.py.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import types
 
 import numpy as np
 import pytest
 
-from models import tensorrt_library
+from models import tensorrt_library, tensorrt_plans
 from models.accuracy import on_device
 from models.device_engine import DeviceEngine
-from models.errors import AccuracyRefused, DeviceNotAvailable, EngineFailed
+from models.errors import (
+    AccuracyRefused,
+    DeviceNotAvailable,
+    EngineFailed,
+    LibraryMissing,
+    PlanNotBuilt,
+)
 from models.tensorrt_engine import TensorRTEngine, load_or_build
 from models.tensorrt_plans import find_or_build
 from tests.fakes.emulated_device import EmulatedDevice
@@ -224,3 +232,41 @@ def test_progress_says_which_precision_and_when_it_compares(load, tiny):
     load(tiny(), on_progress=lambda phase, fraction: told.append(phase))
     assert told[0].startswith("fp16 plan: ")
     assert told[-1] == "fp16 plan: comparing with ONNX Runtime"
+
+
+@pytest.mark.parametrize("kind", [LibraryMissing, PlanNotBuilt])
+def test_auto_is_full_precision_where_half_cannot_be_made(load, tiny, monkeypatch, caplog, kind):
+    def half_twin(weights, cache_dir):
+        raise kind("no twin of it")
+
+    monkeypatch.setattr(tensorrt_plans, "half_twin", half_twin)
+    model = tiny()
+    assert load(model).precision == "fp32"
+    assert "no twin of it; cuda:0 runs it in fp32 instead" in caplog.text
+    with pytest.raises(kind):
+        load(model, precision="fp16")
+
+
+def test_a_plan_without_room_on_the_gpu_stays_and_is_not_built_again(load, tiny, fake, monkeypatch):
+    model = tiny()
+    path = load(model, precision="fp32").path
+
+    def full(plan):
+        fake.library.words.keep("Error Code 2: OutOfMemory (requested 9 bytes)")
+
+    monkeypatch.setattr(fake, "_load", full)
+    runtime = types.SimpleNamespace(deserialize_cuda_engine=full)
+    monkeypatch.setattr(fake.library.module, "Runtime", lambda logger: runtime)
+    with pytest.raises(EngineFailed, match="the GPU has no room for this plan"):
+        load(model, precision="fp32")
+    assert len(fake.builds) == 1
+    assert path.is_file()
+
+
+def test_a_plan_of_another_tensor_than_the_manifests_is_refused(fake, request_for, tiny, device):
+    request = request_for(tiny())
+    plan = find_or_build(request, "fp32")
+    fake.builds.append(request.weights.path)
+    wrong = dataclasses.replace(plan, key=dataclasses.replace(plan.key, tensors=(None, "fine")))
+    with pytest.raises(EngineFailed, match=r"a plan of the tensor 'alpha', but .* 'fine'"):
+        TensorRTEngine(fake.library, wrong, device)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ KEY = PlanKey(
     capability="9.0",
     buckets=(1, 2, 4, 8),
     input_shape=(3, 320, 320),
+    tensors=(None, "fine"),
     flags=("no_tf32",),
     optimization_level=3,
     workspace_bytes=0,
@@ -34,6 +37,7 @@ OTHERS = {
     "capability": "8.9",
     "buckets": (1, 2, 4),
     "input_shape": (320, 320, 3),
+    "tensors": (None, "coarse"),
     "flags": (),
     "optimization_level": 5,
     "workspace_bytes": 1 << 30,
@@ -98,6 +102,19 @@ def test_a_damaged_file_is_found_said_and_deleted(cache, caplog, what):
     assert cache.read(KEY) is None
     assert f"plan {path} is not used: it" in caplog.text
     assert not path.exists()
+
+
+def test_a_plan_that_cannot_be_read_now_is_not_deleted(cache, monkeypatch):
+    path = cache.write(KEY, PLAN).path
+
+    def refuse(self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        assert cache.read(KEY) is None
+    assert path.exists()
+    assert cache.read(KEY) is not None
 
 
 def test_a_plan_of_another_key_under_this_name_is_not_used(cache, caplog):

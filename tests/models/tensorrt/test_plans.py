@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -110,3 +111,23 @@ def test_progress_names_the_precision(request_for, tiny):
     find_or_build(request, "fp32")
     assert all(phase.startswith("fp32 plan: ") for phase in told)
     assert told
+
+
+def test_another_output_of_the_same_file_is_another_plan(request_for, tiny, builds):
+    manifest, weights = tiny()
+    unnamed = dataclasses.replace(manifest.output, tensor=None)
+    named = find_or_build(request_for((manifest, weights)), "fp32")
+    other = dataclasses.replace(manifest, output=unnamed)
+    assert find_or_build(request_for((other, weights)), "fp32").key != named.key
+    assert len(builds) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"mean": (0.5, 0.5, 0.5)}, {"fit": "letterbox"}, {"channels": "BGR"}]
+)
+def test_figures_are_of_what_the_manifest_says(request_for, tiny, change):
+    manifest, weights = tiny()
+    other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, **change))
+    first, second = request_for((manifest, weights)), request_for((other, weights))
+    assert first.measured_as != second.measured_as
+    assert first.measured_as == request_for((manifest, weights)).measured_as
