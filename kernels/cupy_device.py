@@ -7,10 +7,9 @@ its streams. CuPy is imported when a device is asked for, not when this file is.
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,54 +27,12 @@ from kernels.device import (
     Kernel,
     Stream,
 )
+from kernels.gpus import devices, import_cupy, in_our_words
 
-INSTALL = 'pip install "cupy-cuda13x>=14" "nvidia-cuda-nvrtc==13.*"'
-OPTIONS = ("-std=c++17",)  # CuPy adds -ftz=true and --device-as-default-execution-space
+# With line numbers for compute-sanitizer, which cost nothing in a run.
+OPTIONS = ("-std=c++17", "-lineinfo")  # CuPy adds -ftz=true and --device-as-default-execution-space
 
 _thread = threading.local()  # .device: the index that the calling thread uses
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One GPU as the driver describes it."""
-
-    index: int
-    name: str
-    capability: tuple[int, int]  # compute capability, (9, 0) on a H200
-    memory_bytes: int
-
-
-def import_cupy() -> Any:
-    """CuPy.
-
-    Raises:
-        DeviceError: it is not installed or does not load; the message says what to do.
-    """
-    try:
-        import cupy
-    except ImportError as error:
-        raise DeviceError(
-            f"the GPU is used through CuPy, which does not load ({error}): {INSTALL}"
-        ) from error
-    return cupy
-
-
-def devices() -> tuple[Gpu, ...]:
-    """The GPUs of this machine, at least one, in the driver's order.
-
-    Raises:
-        DeviceError: there is none, or CuPy is missing.
-    """
-    cupy = import_cupy()
-    with _in_our_words(cupy, "no NVIDIA GPU can be used (nvidia-smi should list one)"):
-        count = cupy.cuda.runtime.getDeviceCount()
-        properties = [cupy.cuda.runtime.getDeviceProperties(index) for index in range(count)]
-    if not properties:
-        raise DeviceError("no NVIDIA GPU can be used: the driver lists none (see nvidia-smi)")
-    return tuple(
-        Gpu(index, one["name"].decode(), (one["major"], one["minor"]), one["totalGlobalMem"])
-        for index, one in enumerate(properties)
-    )
 
 
 class CupyMemory:
@@ -124,7 +81,7 @@ class CupyGraph:
         Raises:
             DeviceError: the driver refused.
         """
-        with _in_our_words(self._cupy, "a recorded graph was not launched"):
+        with in_our_words(self._cupy, "a recorded graph was not launched"):
             self._graph.launch(_own(stream).stream)
 
 
@@ -157,55 +114,55 @@ class CupyDevice:
 
     def use(self) -> None:
         """Makes this the calling thread's device."""
-        with _in_our_words(self._cupy, f"{self.name} was not made the thread's device"):
+        with in_our_words(self._cupy, f"{self.name} was not made the thread's device"):
             self._runtime.setDevice(self._index)
         _thread.device = self._index
 
     def allocate(self, nbytes: int) -> CupyMemory:
         """Device memory, contents undefined."""
         self._count_allocation(nbytes)
-        with _in_our_words(self._cupy, f"{nbytes} bytes of device memory"), self._current():
+        with in_our_words(self._cupy, f"{nbytes} bytes of device memory"), self._current():
             return CupyMemory(self._cupy.cuda.Memory(nbytes), nbytes)
 
     def allocate_host(self, nbytes: int) -> CupyHostMemory:
         """Page-locked host memory, contents undefined."""
         self._count_allocation(nbytes)
         cuda = self._cupy.cuda
-        with _in_our_words(self._cupy, f"{nbytes} bytes of page-locked memory"), self._current():
+        with in_our_words(self._cupy, f"{nbytes} bytes of page-locked memory"), self._current():
             memory = cuda.PinnedMemory(nbytes, self._runtime.hostAllocPortable)
             return CupyHostMemory(cuda.PinnedMemoryPointer(memory, 0), nbytes)
 
     def new_stream(self) -> CupyStream:
         """A stream that does not wait for the default one."""
-        with _in_our_words(self._cupy, "no stream was made"), self._current():
+        with in_our_words(self._cupy, "no stream was made"), self._current():
             return CupyStream(self._cupy.cuda.Stream(non_blocking=True))
 
     def adopt(self, stream: object) -> CupyStream:
         """Another library's stream, which must have `__cuda_stream__` and belong to this GPU."""
-        with self._current():
+        with in_our_words(self._cupy, "a stream was not adopted"), self._current():
             return CupyStream(self._cupy.cuda.Stream.from_external(stream))
 
     def new_event(self) -> CupyEvent:
         """An event that was not recorded yet."""
-        with _in_our_words(self._cupy, "no event was made"), self._current():
+        with in_our_words(self._cupy, "no event was made"), self._current():
             return CupyEvent(self._cupy.cuda.Event(block=True, disable_timing=True))
 
     def record(self, event: Event, stream: Stream) -> None:
         """Marks what is queued on `stream` so far."""
         self._refuse_in_capture("an event was recorded")
-        with _in_our_words(self._cupy, "an event was not recorded"):
+        with in_our_words(self._cupy, "an event was not recorded"):
             self._runtime.eventRecord(_mark(event).handle, stream.handle)
 
     def wait_for(self, stream: Stream, event: Event) -> None:
         """What is queued on `stream` from now on waits for `event`."""
         self._refuse_in_capture("a stream waited for an event")
-        with _in_our_words(self._cupy, "a stream does not wait for an event"):
+        with in_our_words(self._cupy, "a stream does not wait for an event"):
             self._runtime.streamWaitEvent(stream.handle, _mark(event).handle)
 
     def synchronize(self, waited: Event | Stream) -> None:
         """Blocks until it is done; CuPy lets go of the GIL meanwhile."""
         self._refuse_in_capture("the host waited")
-        with _in_our_words(self._cupy, f"work on {self.name} failed"):
+        with in_our_words(self._cupy, f"work on {self.name} failed"):
             if isinstance(waited, CupyStream):
                 self._runtime.streamSynchronize(waited.handle)
             else:
@@ -221,7 +178,7 @@ class CupyDevice:
 
     def clear(self, address: int, nbytes: int, stream: Stream) -> None:
         """Sets device memory to zero."""
-        with _in_our_words(self._cupy, f"{nbytes} bytes were not cleared"):
+        with in_our_words(self._cupy, f"{nbytes} bytes were not cleared"):
             self._runtime.memsetAsync(address, 0, nbytes, stream.handle)
 
     def load(self, *kernels: Kernel) -> None:
@@ -248,7 +205,7 @@ class CupyDevice:
         for index, arg in enumerate(args):
             _check_argument(kernel.entry, index, arg)
         function = self._functions.get(kernel) or self._function(kernel)
-        with _in_our_words(self._cupy, f"{kernel.entry} was not launched"):
+        with in_our_words(self._cupy, f"{kernel.entry} was not launched"):
             function(grid, block, args, 0, _own(stream).stream)
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> CupyGraph:
@@ -260,9 +217,12 @@ class CupyDevice:
         recorded = _own(stream)
         if recorded.recording:
             raise CaptureFailed("the stream is being captured already")
-        with _in_our_words(self._cupy, "capture did not begin", CaptureFailed):
+        with in_our_words(self._cupy, "capture did not begin", CaptureFailed):
             recorded.stream.begin_capture(self._runtime.streamCaptureModeThreadLocal)
         recorded.recording = _thread.capturing = True
+        # A block that the collector frees now would end the capture.
+        collects = gc.isenabled()
+        gc.disable()
         try:
             work()
         except BaseException as error:
@@ -271,8 +231,10 @@ class CupyDevice:
                 raise CaptureFailed(str(error)) from error
             raise
         finally:
+            if collects:
+                gc.enable()
             recorded.recording = _thread.capturing = False
-        with _in_our_words(self._cupy, "the graph was not made", CaptureFailed):
+        with in_our_words(self._cupy, "the graph was not made", CaptureFailed):
             return CupyGraph(self._cupy, recorded.stream.end_capture())
 
     def _abandon(self, stream: CupyStream) -> None:
@@ -287,7 +249,7 @@ class CupyDevice:
     def _copy(self, source: int, target: int, nbytes: int, kind: int, stream: Stream) -> None:
         if _own(stream).recording:
             raise CaptureFailed("a copy between host and device cannot be part of a graph")
-        with _in_our_words(self._cupy, f"{nbytes} bytes were not copied"):
+        with in_our_words(self._cupy, f"{nbytes} bytes were not copied"):
             self._runtime.memcpyAsync(target, source, nbytes, kind, stream.handle)
 
     def _function(self, kernel: Kernel) -> Any:
@@ -301,7 +263,7 @@ class CupyDevice:
                 module = self._cupy.RawModule(code=code, options=OPTIONS)
                 self._modules[kernel.file] = module
             what = f"{kernel.entry} of {kernel.file}.cu was not compiled"
-            with _in_our_words(self._cupy, what), self._current():
+            with in_our_words(self._cupy, what), self._current():
                 found = module.get_function(kernel.entry).kernel
             self._functions[kernel] = found
             return found
@@ -344,16 +306,3 @@ def _check_argument(entry: str, index: int, arg: Argument) -> None:
         f"{entry}, argument {index} is a {type(arg).__name__}, whose width would be a guess:"
         " give np.int32, np.float32, np.uintp, ... or a struct of shape (1,)"
     )
-
-
-@contextmanager
-def _in_our_words(
-    cupy: Any, what: str, as_error: type[DeviceError] = DeviceError
-) -> Iterator[None]:
-    """Turns the driver's, the compiler's and CuPy's refusals into ours, their words kept."""
-    try:
-        yield
-    except DeviceError:
-        raise
-    except (RuntimeError, MemoryError, OSError, cupy.cuda.compiler.CompileException) as error:
-        raise as_error(f"{what}: {error}") from error

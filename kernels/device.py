@@ -22,6 +22,14 @@ class DeviceError(Exception):
     """The device or its driver refused; the message holds its words."""
 
 
+class DeviceFull(DeviceError):
+    """There is not enough memory, of the device's or of page-locked; the device still works."""
+
+
+class DeviceLost(DeviceError):
+    """Nothing works on the device any more in this process: an illegal address, a dead GPU."""
+
+
 class CaptureFailed(DeviceError):
     """Work could not be recorded as a graph; the stream is usable again, nothing has run."""
 
@@ -97,14 +105,14 @@ class Device(Protocol):
         """Device memory, contents undefined.
 
         Raises:
-            DeviceError: there is not enough.
+            DeviceFull: there is not enough.
         """
 
     def allocate_host(self, nbytes: int) -> HostMemory:
         """Page-locked host memory, contents undefined.
 
         Raises:
-            DeviceError: there is not enough.
+            DeviceFull: there is not enough.
         """
 
     def new_stream(self) -> Stream:
@@ -123,7 +131,7 @@ class Device(Protocol):
         """Blocks the calling thread, without the GIL, until it is done.
 
         Raises:
-            DeviceError: work before it failed.
+            DeviceLost: work before it failed, and so will everything after.
         """
 
     def copy_in(self, source: int, target: int, nbytes: int, stream: Stream) -> None:

@@ -23,7 +23,7 @@ from kernels.device import DeviceError
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 # What CuPy adds to the device's own options, so that this compiles what will run.
-OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space")
+OPTIONS = ("-std=c++17", "-lineinfo", "-ftz=true", "--device-as-default-execution-space")
 
 _FUNCTION = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")

@@ -2,7 +2,8 @@
 
 A client on the same machine puts frames into a POSIX shared memory block; the server maps the block
 and locks its pages once, and from then on a frame goes from the client's buffer to the device with
-no copy on the host. Called by the server for every block it maps, with `open_registrar()` at start.
+no copy on the host. For the server, which will lock every block it maps once requests may name
+shared memory; until then the tests and `loadtest.gpu_check.sharing` call it.
 
 PyCUDA does the registering where it is installed, CuPy's runtime otherwise: the driver's call is
 the same and so is the result. What this file adds is the owner. Pages must be unlocked before they

@@ -67,7 +67,7 @@ def over(foreground_u8: U8, alpha_u8: U8, behind_u8: U8, opacity_u8: U8 | None =
             continue
         total = join(alpha, opacity_u8[band])
         # The subject's share of the mix; where nothing is, OpenCV divides to 0.
-        mixed = _mix(rgb, cv2.divide(alpha, total, scale=255), behind)
+        mixed = _mix(rgb, cast(U8, cv2.divide(alpha, total, scale=255)), behind)
         cv2.cvtColor(cv2.copyTo(mixed, total), cv2.COLOR_RGB2RGBA, dst=result[band])
         cv2.insertChannel(total, result[band], 3)
     return result

@@ -74,7 +74,7 @@ def shadow(alpha_u8: U8, what: Shadow, scale: float = 1.0) -> U8:
         shape = alpha_u8[top : top + height, left : left + width]
     else:
         half = max(1, round(STRIP * sigma))
-        shape, above = _contact(seen[top : top + height, left : left + width], half)
+        shape, above = _contact(cast(U8, seen[top : top + height, left : left + width]), half)
         top += above
     blurred = _blurred_onto(alpha_u8.shape, shape, (left + x, top + y), (sigma, sigma_y))
     return cast(U8, cv2.convertScaleAbs(blurred, alpha=what.opacity))

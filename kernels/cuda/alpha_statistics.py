@@ -1,7 +1,7 @@
 """What is counted of an alpha on the device.
 
-Called by `server.device_pipeline` where the alpha is finished without `finish`, which counts on the
-way.
+For the device pipeline where an alpha is finished without `finish`, which counts on the way;
+nothing of the server calls it so far (docs/gpu.md).
 """
 
 from __future__ import annotations

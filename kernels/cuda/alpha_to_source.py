@@ -1,7 +1,7 @@
 """The network's alpha at the size of its picture, on the device.
 
-Called by `server.device_pipeline` when something has to be done to the full-size alpha before
-`finish`; without that, `finish` does this on the way.
+For the device pipeline when something has to be done to the full-size alpha before `finish`, which
+else does this on the way; nothing of the server calls it so far (docs/gpu.md).
 """
 
 from __future__ import annotations

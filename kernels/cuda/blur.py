@@ -1,7 +1,7 @@
 """The old background, blurred at a reduced size, for `kernels.cuda.composite` to lay behind the
 subject.
 
-Called by the device path of the server for the background "blur".
+For the device pipeline and the background "blur", which is made on the host so far (docs/gpu.md).
 """
 
 from __future__ import annotations

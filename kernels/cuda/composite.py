@@ -1,6 +1,7 @@
 """The subject over nothing, a colour or a picture, in one pass over the full-size image.
 
-Called by the device path of the server for every output that `finish` does not make itself.
+For the device pipeline and the outputs that `finish` does not make, which the host makes so far
+(docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ KERNELS: tuple[Kernel, ...] = (COLOR, IMAGE)
 TRANSPARENT = (0, 0, 0, 0)
 _UCHAR4 = np.dtype([("x", np.uint8), ("y", np.uint8), ("z", np.uint8), ("w", np.uint8)])
 _BLOCK = 256
+_MOST = 2**30  # pixels; a position and a side of that length still add up to an int
 _PIXELS = 4 * _BLOCK  # four a thread
 
 
@@ -78,7 +80,7 @@ def composite_image(
             4), tight; a multiple of 16.
 
     Raises:
-        ValueError: a side is below 1.
+        ValueError: a side is below 1, or the backdrop reaches further than 2^30 pixels.
     """
     grid = _grid(foreground)
     check_sizes(
@@ -87,6 +89,7 @@ def composite_image(
         scaled_width=backdrop.width,
         scaled_height=backdrop.height,
     )
+    _check_reach(foreground, backdrop)
     args = (
         foreground,
         address(alpha),
@@ -106,6 +109,20 @@ def _grid(foreground: NDArray[np.void]) -> tuple[int, int, int]:
     width, height = int(foreground["width"][0]), int(foreground["height"][0])
     check_sizes(width=width, height=height)
     return (blocks(width * height, _PIXELS), 1, 1)
+
+
+def _check_reach(foreground: NDArray[np.void], backdrop: Backdrop) -> None:
+    """The kernel counts pixels of the scaled background, from its corner on, in 32 bits."""
+    for corner, scaled, side in (
+        (backdrop.left, backdrop.width, int(foreground["width"][0])),
+        (backdrop.top, backdrop.height, int(foreground["height"][0])),
+    ):
+        if scaled > _MOST or abs(corner) + side > _MOST:
+            raise ValueError(
+                f"the background would be scaled to {backdrop.width} x {backdrop.height} pixels"
+                f" with its corner at {backdrop.left}, {backdrop.top}; at most {_MOST} are allowed each"
+                " way: cut the background, or fit it by 'contain', 'tile' or 'stretch'"
+            )
 
 
 def _uchar4(color: tuple[int, int, int, int]) -> NDArray[np.void]:

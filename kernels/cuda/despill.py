@@ -1,6 +1,6 @@
 """Takes the cast of a green or blue screen out of a picture's colours on the device.
 
-Called by the server's device pipeline for `Foreground.despill`.
+For the device pipeline and `Foreground.despill`, which the host finishes so far (docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Blurs an alpha by a Gaussian on the device, at a cost that does not grow with its width.
 
-Called by the server's device pipeline for `Edges.feather_px`.
+For the device pipeline and `Edges.feather_px`, which the host finishes so far (docs/gpu.md).
 """
 
 from __future__ import annotations

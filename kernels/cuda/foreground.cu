@@ -14,8 +14,8 @@
 // target (height, width, 3) u8 RGB, or 4: RGBA with 0 0 0 0 where alpha is 0. Not in place: a
 // pixel's neighbours are read.
 // Bound by: memory. foreground_cells reads 4 bytes a pixel, foreground_copy 3 or 4 and writes 3 or
-// 4, foreground_band reads 1; the cells move 160 / cell^2, 2.5 at cell 8. In all 13.5 (RGB), 15.5
-// (RGBA). Only blocks that hold a part of the band go on from there; they are bound by their
+// 4, foreground_band reads 1; the cells move 160 / cell^2, 2.5 at cell 8.
+// In all 13.5 bytes a pixel (RGB; RGBA 15.5). Only blocks that hold a part of the band go on from there; they are bound by their
 // arithmetic (2 x 13 x 7 additions a pixel, and the coarse means of 784), but few in a picture.
 // Blocks: foreground_band 16 x 16 threads, a pixel each, 35 KB of shared memory; foreground_copy
 // 32 x 8 threads of 4 pixels, as words where addresses allow it; the others one thread a cell.

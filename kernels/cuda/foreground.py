@@ -1,6 +1,7 @@
 """The subject's own colours on the device: takes the old background out of edge pixels.
 
-Called by the server's device pipeline for `Foreground.decontaminate`.
+For the device pipeline and `Foreground.decontaminate`, which the host finishes so far
+(docs/gpu.md).
 """
 
 from __future__ import annotations

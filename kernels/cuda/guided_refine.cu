@@ -22,7 +22,8 @@
 // may be the same memory; cells (cells_h, cells_w) u32, r | g << 8 | b << 16 | p << 24; line
 // (cells_h, cells_w) float4 a.r, a.g, a.b, b; sure (cells_h, cells_w) float.
 // Bound by: memory, four passes. guided_cells reads 4 bytes a pixel (2.5 of NV12); guided_apply
-// reads 4 and writes 1; what lies between moves 88 / scale^2, 5.5 at scale 4. In all 14.5.
+// reads 4 and writes 1; what lies between moves 88 / scale^2, 5.5 at scale 4.
+// In all 14.5 bytes a pixel.
 // Blocks: 16 x 16 cells with 16 x 16 threads: 31 KB and 31 KB of shared memory. Sums are separable.
 // All sums of guided_lines are whole numbers, so that a flat window's covariance is exactly 0.
 // Launched by `guided_refine` in guided_refine.py; twin `kernels/reference/guided_refine.py`.

@@ -1,9 +1,11 @@
 """Refines an alpha's edges by the picture on the device, at a fraction of its size.
 
-Called by the server's device pipeline for `Refine.REFINE_FAST`.
+For the device pipeline and `Refine.REFINE_FAST`, which the host finishes so far (docs/gpu.md).
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +57,11 @@ def guided_refine(
         height: rows of the image in pixels.
         scale: pixels along a cell's side, 1..32.
         radius: of the window in cells, 1..8.
-        epsilon: variance below which a window counts as flat, in units where white is 1.
+        epsilon: variance below which a window counts as flat, in units where white is 1; above 0.
         contrast: haze to take out on both sides of an edge, 0 to under 0.5.
 
     Raises:
-        ValueError: a size is below 1, or `scale` or `radius` is outside its range.
+        ValueError: a size is below 1, or a setting is outside its range.
     """
     check_sizes(width=width, height=height)
     if not (1 <= scale <= MAX_SCALE and 1 <= radius <= MAX_RADIUS):
@@ -67,6 +69,11 @@ def guided_refine(
             f"scale is {scale}, radius {radius}; allowed are 1 to {MAX_SCALE} pixels and 1 to"
             f" {MAX_RADIUS} cells"
         )
+    # Both would divide by 0: a flat window's covariance is exactly that.
+    if not (epsilon > 0 and math.isfinite(epsilon)):
+        raise ValueError(f"epsilon is {epsilon}; it must be above 0, for example 1e-4")
+    if not 0 <= contrast < 0.5:
+        raise ValueError(f"contrast is {contrast}; allowed are 0 to below 0.5")
     cells_w, cells_h = blocks(width, scale), blocks(height, scale)
     cells_wh = (np.int32(cells_w), np.int32(cells_h))
     sizes = _parts(width, height, scale)

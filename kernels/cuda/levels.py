@@ -1,6 +1,7 @@
 """Black level, white level and threshold of an alpha on the device, in one pass.
 
-Called by the server's device pipeline for `Edges.black_level`, `white_level` and `threshold`.
+For the device pipeline and `Edges.black_level`, `white_level` and `threshold`, which the host
+finishes so far (docs/gpu.md).
 """
 
 from __future__ import annotations

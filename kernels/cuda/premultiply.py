@@ -1,6 +1,6 @@
 """Straight alpha to premultiplied and back, for whoever draws with the cutout.
 
-Called by the device path of the server.
+For the device pipeline; nothing of the server calls it so far (docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """RGB to NV12 in one pass, for results that a video encoder takes.
 
-Called by the device path of the server.
+For the device pipeline; nothing of the server calls it so far (docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Grows or shrinks the subject of an alpha on the device, by up to 100 pixels and parts of one.
 
-Called by the server's device pipeline for `Edges.shift_px`.
+For the device pipeline and `Edges.shift_px`, which the host finishes so far (docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An alpha steadied by the one before it, at the network's resolution.
 
-Called by the device path of the server for the frames of one stream, in their order, between the
-network and the resizing of the alpha.
+For the device pipeline and the frames of one stream, in their order, between the network and the
+resizing of the alpha; nothing of the server calls it so far (docs/gpu.md).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Runtime; what a machine lacks is a skipped row with the reason. Reading order:
     rows            one row of the table; the table; the file
     sections        which sections there are; each runs in a process of its own, on a budget
     kernel_tests    the kernels' own tests, on the device
-    sanitizer       compute-sanitizer over small launches
+    sanitizer       compute-sanitizer over small_launches, small_variants and small_flow
     cases, bench    what each kernel is measured on (cases_*); buffers and the clock
     bandwidth       each kernel's GB/s beside a copy of as many bytes
     flow            one frame through the pipeline: graphs, copies, allocations

@@ -46,7 +46,7 @@ def machine() -> dict[str, object]:
 
 def _gpus() -> dict[str, object]:
     """By CuPy, which the check cannot do without; the reason when it sees none."""
-    from kernels.cupy_device import devices, import_cupy
+    from kernels.gpus import devices, import_cupy
     from kernels.device import DeviceError
 
     try:

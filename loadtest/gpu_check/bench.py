@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.device import Device, Memory, Stream
+from kernels.cuda.alpha_statistics import alpha_statistics
+from kernels.device import CaptureFailed, Device, Memory, Stream
 from kernels.image import PixelFormat, YCbCr, image_struct
+from kernels.statistics import STATISTICS
 from kernels.transfer import Copies, to_device, to_host
 
 Size = tuple[int, int]  # columns, rows
@@ -26,6 +28,7 @@ CHANNELS = {
 }
 _CHUNK = 1 << 20  # of random bytes that a buffer repeats: making 50 MB anew takes a second
 _LARGER_THAN_L2 = 512 << 20  # bytes; the largest L2 is 126 MB (B200)
+_SWEEP_WIDTH = 1 << 15
 _ROUNDS = 15
 
 
@@ -73,17 +76,30 @@ class Bench:
         """
         return self.filled(disc(size))
 
-    def picture(self, size: Size, pixel_format: PixelFormat = PixelFormat.RGB8) -> NDArray[np.void]:
-        """A picture of noise as a kernel's argument, its rows tight: shape (1,), dtype `IMAGE`."""
+    def picture(
+        self, size: Size, pixel_format: PixelFormat = PixelFormat.RGB8, padding: int = 0
+    ) -> NDArray[np.void]:
+        """A picture of noise as a kernel's argument, shape (1,), dtype `IMAGE`.
+
+        Args:
+            size: columns and rows.
+            pixel_format: layout of the samples.
+            padding: bytes between the rows of every plane.
+        """
         width, height = size
-        if pixel_format is PixelFormat.NV12:
-            luma = self.random(width * height)
-            across = 2 * ((width + 1) // 2)
-            chroma = self.random(across * ((height + 1) // 2))
-            planes: tuple[tuple[int, int], ...] = ((luma, width), (chroma, across))
-            return image_struct(planes, width, height, pixel_format, ycbcr=VIDEO)
-        row = CHANNELS[pixel_format] * width
-        return image_struct(((self.random(row * height), row),), width, height, pixel_format)
+        half = (width + 1) // 2
+        across = {
+            PixelFormat.NV12: (width, 2 * half),
+            PixelFormat.I420: (width, half, half),
+        }.get(pixel_format) or (CHANNELS[pixel_format] * width,)
+        planes = []
+        for index, samples in enumerate(across):
+            rows = (height + 1) // 2 if index else height
+            row = samples + padding
+            # The last row has no padding behind it, as in a block that ends with the picture.
+            planes.append((self.random(row * rows - padding), row))
+        video = VIDEO if len(across) > 1 else None
+        return image_struct(tuple(planes), width, height, pixel_format, ycbcr=video)
 
 
 def disc(size: Size) -> NDArray[np.uint8]:
@@ -93,6 +109,19 @@ def disc(size: Size) -> NDArray[np.uint8]:
     columns = np.arange(width, dtype=np.float32)[None, :] - (width - 1) / 2
     inside = height / 4 - np.hypot(rows, columns) + 0.5
     return np.asarray(np.rint(np.clip(inside / 3, 0, 1) * 255), np.uint8)
+
+
+def recorded(device: Device, queue: Queue, stream: Stream) -> Queue | None:
+    """A function that queues the same as one graph, so that what Python does between two launches
+    does not count; None where it cannot be recorded. Runs it once before.
+    """
+    queue()
+    device.synchronize(stream)
+    try:
+        graph = device.capture(stream, queue)
+    except CaptureFailed:
+        return None
+    return lambda: graph.launch(stream)
 
 
 class Clock(Protocol):
@@ -122,7 +151,8 @@ class HostClock:
 class CudaClock:
     """CUDA events around the work, the L2 cache swept before each round.
 
-    The sweep also gives the host time to queue everything before the device comes to it, so that
+    It is swept by reading: lines that were written would be carried back to memory within the time
+    that is measured. The sweep also gives the host time to queue everything before the device comes to it, so that
     the gaps between launches are the device's own.
     """
 
@@ -138,13 +168,24 @@ class CudaClock:
         self._cuda = cupy.cuda
         self._device, self._rounds = device, rounds
         self._sweep: Memory = device.allocate(_LARGER_THAN_L2)
+        self._counted: Memory = device.allocate(STATISTICS.itemsize)
+        stream = device.new_stream()
+        device.clear(self._sweep.address, self._sweep.nbytes, stream)
+        device.synchronize(stream)
 
     def seconds(self, queue: Queue, stream: Any) -> float:
         """See `Clock`."""
         times = []
         for turn in range(self._rounds + 2):
             begin, end = self._cuda.Event(), self._cuda.Event()
-            self._device.clear(self._sweep.address, self._sweep.nbytes, stream)
+            alpha_statistics(
+                self._device,
+                stream,
+                alpha=self._sweep.address,
+                target=self._counted.address,
+                width=_SWEEP_WIDTH,
+                height=_LARGER_THAN_L2 // _SWEEP_WIDTH,
+            )
             begin.record(stream.stream)
             queue()
             end.record(stream.stream)

@@ -107,8 +107,8 @@ def _shift(distance: float) -> Case:
 
 
 CASES: tuple[Case, ...] = (
-    Case("guided_refine", guided_refine.KERNELS, a_pixel(13.5), _guided_refine),
-    Case("foreground", foreground.KERNELS, a_pixel(14), _foreground),
+    Case("guided_refine", guided_refine.KERNELS, a_pixel(14.5), _guided_refine),
+    Case("foreground", foreground.KERNELS, a_pixel(13.5), _foreground),
     Case("despill", despill.KERNELS, a_pixel(3 + 3), _despill),
     Case("levels", levels.KERNELS, a_pixel(1 + 1), _levels),
     _feather(2, (feather.TILE,), 2),

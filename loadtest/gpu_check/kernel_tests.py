@@ -17,6 +17,7 @@ from loadtest.gpu_check.rows import Row, Verdict
 from loadtest.gpu_check.sections import ROOT
 
 SECTION = "kernels"
+FILE_S = 40.0  # that one test file may take
 FOLDER = ROOT / "tests" / "kernels" / "cuda"
 # What these look at is the emulated device itself, an emulated driver, or the compiler.
 NOT_OF_THE_DEVICE = (
@@ -32,34 +33,59 @@ SETTINGS = "[pytest]\naddopts = --import-mode=importlib\npythonpath = {root}\nma
 
 
 def rows() -> Iterator[Row]:
-    """One row per test file."""
+    """One row per test file, each run by itself: a file that hangs or loses the device costs its own
+    row, and rows are kept as they come.
+    """
     with tempfile.TemporaryDirectory(prefix="mattestream-kernels-") as folder:
-        report = Path(folder) / "junit.xml"
+        for file in files():
+            yield from run_file(file, Path(folder), FILE_S, MATTESTREAM_TEST_DEVICE="cuda")
+
+
+def files() -> list[Path]:
+    """The test files that look at the device."""
+    return [file for file in sorted(FOLDER.glob("test_*.py")) if file.name not in NOT_OF_THE_DEVICE]
+
+
+def run_file(file: Path, folder: Path, timeout_s: float, **settings: str) -> Iterator[Row]:
+    """Rows of one test file.
+
+    Args:
+        file: which.
+        folder: where it may write.
+        timeout_s: after which it is ended.
+        settings: environment variables.
+    """
+    report = folder / f"{file.stem}.xml"
+    try:
         done = subprocess.run(
-            command(Path(folder), report),
+            command(folder, report, file),
             cwd=ROOT,
-            env={**os.environ, "MATTESTREAM_TEST_DEVICE": "cuda"},
+            env={**os.environ, **settings},
             check=False,
             capture_output=True,
             text=True,
             errors="replace",
+            timeout=timeout_s,
         )
-        if not report.exists():
-            last = " ".join((done.stdout + done.stderr).split())[-400:]
-            yield Row(SECTION, "pytest", Verdict.FAILED, note=f"it wrote no report: {last}")
-            return
-        yield from read_report(report.read_text(encoding="utf-8"))
+    except subprocess.TimeoutExpired:
+        note = f"not finished within {timeout_s:g} s"
+        yield Row(SECTION, file.stem, Verdict.FAILED, note=note)
+        return
+    if not report.exists():
+        last = " ".join((done.stdout + done.stderr).split())[-400:]
+        yield Row(SECTION, file.stem, Verdict.FAILED, note=f"it wrote no report: {last}")
+        return
+    yield from read_report(report.read_text(encoding="utf-8"))
 
 
-def command(folder: Path, report: Path) -> list[str]:
+def command(folder: Path, report: Path, tests: Path) -> list[str]:
     """How pytest is called; its settings are written into `folder`."""
     settings = folder / "pytest.ini"
     settings.write_text(SETTINGS.format(root=ROOT), encoding="utf-8")
     return [
-        *(sys.executable, "-m", "pytest", str(FOLDER), "-q", "-c", str(settings)),
+        *(sys.executable, "-m", "pytest", str(tests), "-q", "-c", str(settings)),
         *(f"--rootdir={ROOT}", f"--confcutdir={FOLDER}", f"--junitxml={report}"),
         *("-p", "no:cacheprovider"),
-        *(f"--ignore={FOLDER / name}" for name in NOT_OF_THE_DEVICE),
     ]
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -45,7 +47,7 @@ SECTIONS = (
     Section("latency", "latency", 90, ("cupy", "cv2", "PIL")),
     Section("sharing", "sharing", 20),
     Section("kernels", "kernel_tests", 150, ("cupy", "pytest", "cv2")),
-    Section("sanitizer", "sanitizer", 120),
+    Section("sanitizer", "sanitizer", 215),
 )
 
 
@@ -75,36 +77,56 @@ def run_in_child(section: Section, timeout_s: float, folder: Path) -> list[Row]:
 
     Args:
         section: which.
-        timeout_s: after which the process is ended.
+        timeout_s: after which the process is ended, and with it all that it started.
         folder: where it may write.
     """
     kept = folder / f"{section.name}.jsonl"
     kept.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "loadtest.gpu_check", "--section", section.name]
-    command += ["--rows", str(kept)]
     ended = ""
-    try:
-        done = subprocess.run(
-            command,
+    # Into a file: a pipe would be waited for as long as a grandchild holds it.
+    with tempfile.TemporaryFile(dir=folder) as output:
+        process = subprocess.Popen(
+            command(section, kept),
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        if done.returncode:
-            last = " ".join((done.stderr or done.stdout).split())[-_TAIL:]
-            ended = f"its process ended with {done.returncode}: {last}"
-    except subprocess.TimeoutExpired:
-        ended = f"not finished within {timeout_s:.0f} s; what came before is in the table"
+        try:
+            if code := process.wait(timeout_s):
+                output.seek(0)
+                last = " ".join(output.read().decode(errors="replace").split())[-_TAIL:]
+                ended = f"its process ended with {code}: {last}"
+        except subprocess.TimeoutExpired:
+            ended = f"not finished within {timeout_s:.0f} s; what came before is in the table"
+        finally:
+            _end_group(process)
     rows = from_lines(kept.read_text(encoding="utf-8")) if kept.exists() else []
     if ended:
         rows.append(Row(section.name, section.name, Verdict.FAILED, note=ended))
     elif not rows:
         rows.append(Row(section.name, section.name, Verdict.FAILED, note="it gave no rows"))
     return rows
+
+
+def command(section: Section, kept: Path) -> list[str]:
+    """How a section is begun in a process of its own, which appends its rows to `kept`."""
+    return [
+        *(sys.executable, "-m", "loadtest.gpu_check"),
+        *("--section", section.name, "--rows", str(kept)),
+    ]
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and what it started: a test or a sanitizer left behind would go on using
+    the GPU that the next section measures.
+    """
+    try:
+        os.killpg(process.pid, signal.SIGKILL)  # the leader of its group by `start_new_session`
+    except ProcessLookupError:  # all of it has ended
+        pass
+    process.wait()
 
 
 def run_all(

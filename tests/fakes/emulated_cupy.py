@@ -81,7 +81,7 @@ class EmulatedCupy:
 
     def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:  # noqa: N802
         """A lazy module: like CuPy's it compiles when a function's `kernel` is asked for."""
-        assert options == ("-std=c++17",)
+        assert options == ("-std=c++17", "-lineinfo")
         file = re.findall(r'#line 1 "(\w+)\.cu"', code)[0]
         owner = self
 

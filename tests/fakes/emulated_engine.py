@@ -117,6 +117,7 @@ class EmulatedRegistry(Registry):
         threads: int = 1,
         max_batch: int = 0,
         on_progress: object = None,
+        cancelled: object = None,
     ) -> DeviceModel:
         """The model on the emulated device, whatever the target is."""
         manifest = self.manifest(name)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
+import re
+import select
 import shutil
 import subprocess
 import sys
@@ -14,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from kernels.cuda.catalogue import all_kernels
-from kernels.device import Device
+from kernels.cuda.catalogue import FOLDER, all_kernels
+from kernels.device import CaptureFailed, Device
+from kernels.image import PixelFormat
 from loadtest.gpu_check import __main__ as command_line
 from loadtest.gpu_check import (
     bandwidth,
@@ -26,7 +30,9 @@ from loadtest.gpu_check import (
     rows,
     sanitizer,
     sections,
+    small_flow,
     small_launches,
+    small_variants,
 )
 from loadtest.gpu_check.bench import Bench, HostClock, disc
 from loadtest.gpu_check.case import Case
@@ -104,14 +110,62 @@ def test_a_case_moves_more_bytes_for_larger_pictures_and_at_least_one_a_pixel(ca
 @needs_gcc
 @pytest.mark.slow
 def test_every_case_can_be_launched_at_the_sanitizers_sizes(device: Device):
-    assert small_launches.launch_all(device) == len(CASES) * len(small_launches.SIZES)
+    assert small_launches.launch_all(device) == len(CASES) * len(small_launches.SIZES) + len(
+        small_variants.VARIANTS
+    ) * len(small_launches.VARIANT_SIZES)
+
+
+def test_the_variants_take_every_layout_and_every_output():
+    names = " ".join(small_variants.VARIANTS)
+    for pixel_format in PixelFormat:
+        for what in ("resize_normalise", "finish", "composite", "edges", "blur"):
+            assert f"{what} {pixel_format.name}" in names
+    for output in small_variants.FinishOutput:
+        assert f"I420 to {output.name}" in names
+
+
+@needs_gcc
+def test_the_small_flow_replays_graphs_only(device: Device):
+    runs = small_flow.run(device)
+    assert runs >= small_flow._ROUNDS * len(small_flow.SIZES) * 4
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda file: file.stem)
+def test_the_bytes_of_a_head_comment_are_those_of_its_case_and_of_the_docs(file: Path):
+    told = re.search(r"In all ([\d.]+) bytes a pixel", file.read_text(encoding="utf-8"))
+    assert told or file.stem not in ("guided_refine", "foreground")
+    if told is None:
+        return
+    (case,) = (each for each in CASES if each.name == file.stem)
+    size = SIZES["1080p"]
+    assert case.nbytes(size) / (size[0] * size[1]) == pytest.approx(float(told[1]))
+    docs = (sections.ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")
+    (line,) = (line for line in docs.splitlines() if line.startswith(f"| [{file.stem}]"))
+    assert f"| {told[1]} in all |" in line
 
 
 @needs_gcc
 def test_a_case_is_measured_in_bytes_a_second(device: Device):
     (case,) = (each for each in CASES if each.name == "premultiply")
     bench = Bench(device)
-    assert bandwidth.measure(case, bench, SMALL, HostClock(device)) > 0
+    speed, is_graph = bandwidth.measure(case, bench, SMALL, HostClock(device))
+    assert speed > 0
+    assert is_graph
+
+
+@needs_gcc
+def test_what_cannot_be_recorded_is_launched_plainly_and_the_row_says_so(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_):
+        raise CaptureFailed("not here")
+
+    monkeypatch.setattr(device, "capture", refuse)
+    (case,) = (each for each in CASES if each.name == "premultiply")
+    speed, is_graph = bandwidth.measure(case, Bench(device), SMALL, HostClock(device))
+    row = bandwidth.judge(case, "4K", speed, speed, speed, is_graph=is_graph)
+    assert "gaps between its launches count" in row.note
+    assert row.data["graph"] is False
 
 
 def test_the_measured_subject_has_edges_an_inside_and_an_outside():
@@ -262,8 +316,9 @@ def test_no_tests_at_all_is_a_failure():
 
 @needs_gcc
 def test_the_kernels_tests_run_without_the_projects_plugins(tmp_path: Path):
-    command = kernel_tests.command(tmp_path, tmp_path / "junit.xml")
-    plain = ["-p", "no:asyncio", "-p", "no:timeout", "-k", "test_levels and refuse"]
+    file = kernel_tests.FOLDER / "test_levels.py"
+    command = kernel_tests.command(tmp_path, tmp_path / "junit.xml", file)
+    plain = ["-p", "no:asyncio", "-p", "no:timeout", "-k", "refuse"]
     done = subprocess.run(
         [*command, *plain], cwd=sections.ROOT, capture_output=True, text=True, check=False
     )
@@ -274,6 +329,21 @@ def test_the_kernels_tests_run_without_the_projects_plugins(tmp_path: Path):
 @pytest.mark.parametrize("name", kernel_tests.NOT_OF_THE_DEVICE)
 def test_what_is_left_out_of_the_kernels_tests_exists(name: str):
     assert (kernel_tests.FOLDER / name).exists()
+
+
+@needs_gcc
+def test_a_test_file_that_hangs_costs_its_own_row(tmp_path: Path):
+    file = tmp_path / "test_hangs.py"
+    file.write_text("import time\n\ndef test_it():\n    time.sleep(600)\n", encoding="utf-8")
+    (row,) = kernel_tests.run_file(file, tmp_path, 1)
+    assert (row.name, row.verdict) == ("test_hangs", Verdict.FAILED)
+    assert row.note == "not finished within 1 s"
+
+
+def test_every_test_file_of_the_device_is_run():
+    names = {file.name for file in kernel_tests.files()}
+    assert "test_feather.py" in names
+    assert names.isdisjoint(kernel_tests.NOT_OF_THE_DEVICE)
 
 
 CLEAN = "102 launches done\n========= ERROR SUMMARY: 0 errors\n"
@@ -304,8 +374,20 @@ def test_what_the_sanitizer_says_becomes_a_row(tool, code, output, verdict, figu
 def test_without_the_sanitizer_the_rows_say_what_is_needed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sanitizer, "PLACES", ())
     found = list(sanitizer.rows(lambda name: None))
-    assert [row.verdict for row in found] == [Verdict.SKIPPED] * 2
+    assert [row.verdict for row in found] == [Verdict.SKIPPED] * len(sanitizer.RUNS)
     assert "CUDA toolkit" in found[0].note
+
+
+def test_a_sanitizer_that_hangs_is_ended_and_the_rest_not_begun(tmp_path: Path, monkeypatch):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+    program.chmod(0o755)
+    runs = tuple((tool, module, 0.5) for tool, module, _ in sanitizer.RUNS)
+    monkeypatch.setattr(sanitizer, "RUNS", runs)
+    first, *others = sanitizer.rows(lambda name: str(program))
+    assert (first.verdict, first.note) == (Verdict.FAILED, "not finished within 0.5 s")
+    assert {row.verdict for row in others} == {Verdict.SKIPPED}
+    assert "because memcheck of the kernels did not finish" in others[0].note
 
 
 def some_rows() -> list[Row]:
@@ -395,23 +477,40 @@ def test_a_section_runs_in_a_process_of_its_own(tmp_path: Path):
     assert all(row.section == "sharing" for row in found)
 
 
-def test_a_process_that_hangs_is_ended_and_said_so(tmp_path: Path, monkeypatch):
-    def hang(*_, **__):
-        raise subprocess.TimeoutExpired("python", 3)
+def shell(script: str):
+    """In the place of `sections.command`: a process that is a script."""
+    return lambda section, kept: ["sh", "-c", script.format(kept=kept)]
 
-    monkeypatch.setattr(sections.subprocess, "run", hang)
-    (row,) = sections.run_in_child(SECTIONS[0], 3, tmp_path)
-    assert row.verdict is Verdict.FAILED
-    assert "not finished within 3 s" in row.note
+
+@pytest.mark.parametrize("ending", ["exec sleep 600", "exit 0"], ids=["hangs", "ends before it"])
+def test_what_a_section_started_ends_with_it(ending: str, tmp_path: Path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # The shell opens the pipe itself, so that it is open before the section ends.
+        script = f"exec 3>{pipe}; (echo started >&3; exec sleep 600) & {ending}"
+        monkeypatch.setattr(sections, "command", shell(script))
+        (row,) = sections.run_in_child(SECTIONS[0], 2, tmp_path)
+        assert row.verdict is Verdict.FAILED
+        if ending != "exit 0":
+            assert "not finished within 2 s" in row.note
+        # The last holder of its other end is gone: the pipe ends instead of staying open.
+        while True:
+            ready, _, _ = select.select([reading], [], [], 20)
+            assert ready, "the grandchild still runs"
+            if not os.read(reading, 100):
+                break
+    finally:
+        os.close(reading)
 
 
 def test_a_process_that_dies_leaves_the_rows_it_had(tmp_path: Path, monkeypatch):
-    def die(*_, **__):
-        sections.append_to(tmp_path / "flow.jsonl")(Row("flow", "graph", Verdict.PASSED))
-        return subprocess.CompletedProcess([], -11, "", "CUDA error 700")
-
-    monkeypatch.setattr(sections.subprocess, "run", die)
-    first, second = sections.run_in_child(SECTIONS[0], 3, tmp_path)
+    had = tmp_path / "had.jsonl"
+    sections.append_to(had)(Row("flow", "graph", Verdict.PASSED))
+    script = f"cp {had} {{kept}}; echo CUDA error 700 >&2; kill -SEGV $$"
+    monkeypatch.setattr(sections, "command", shell(script))
+    first, second = sections.run_in_child(SECTIONS[0], 20, tmp_path)
     assert first.name == "graph"
     assert "ended with -11: CUDA error 700" in second.note
 

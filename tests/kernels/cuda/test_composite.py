@@ -248,3 +248,18 @@ def test_a_canvas_of_no_pixels_is_refused(device, stream):
     nothing = image_struct(((256, 0),), 0, 4, PixelFormat.RGB8)
     with pytest.raises(ValueError, match="width is 0"):
         composite_color(device, stream, foreground=nothing, alpha=256, target=256)
+
+
+def test_a_thin_background_that_would_be_scaled_beyond_32_bits_is_refused(device, stream):
+    canvas = image_struct(((256, 3 * 65535),), 65535, 100, PixelFormat.RGB8)
+    behind = image_struct(((256, 3),), 1, 65535, PixelFormat.RGB8)
+    with pytest.raises(ValueError, match="scaled to 65535 x 4294836225 pixels.*at most 1073741824"):
+        composite_image(
+            device,
+            stream,
+            foreground=canvas,
+            alpha=256,
+            background=behind,
+            backdrop=lay((1, 65535), (65535, 100), "cover"),
+            target=256,
+        )

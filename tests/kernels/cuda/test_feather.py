@@ -117,3 +117,12 @@ def test_feather_can_be_captured_and_replayed(device, stream):
     graph.launch(stream)
     device.synchronize(stream)
     assert worst(get(device, target, alpha.shape, np.uint8), twin(alpha, 10)) <= 1
+
+
+@pytest.mark.parametrize("sigma", [5, 20, 60])
+def test_feather_agrees_with_the_twin_in_the_last_corner_of_1080p(device, stream, sigma):
+    alpha = hard_shapes(1080, 1920)
+    margin = 4 * sigma
+    corner = np.s_[-(60 + margin) :, -(90 + margin) :]
+    truth = twin(alpha[corner], sigma)[margin:, margin:]
+    assert worst(on_device(device, stream, alpha, sigma)[-60:, -90:], truth) <= 1

@@ -138,3 +138,10 @@ def test_two_channels_are_refused(device, stream):
             height=4,
             channels=2,
         )
+
+
+@pytest.mark.parametrize("size_hw", [(30, 1920), (1080, 30)])
+def test_strips_of_1080p_agree_with_the_twin(device, stream, size_hw):
+    rgb, alpha, _ = mixture(*size_hw)
+    made, truth = on_device(device, stream, rgb, alpha), twin(rgb, alpha)
+    assert np.abs(made.astype(int) - truth).max() <= 1

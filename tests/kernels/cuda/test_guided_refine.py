@@ -168,3 +168,36 @@ def test_a_window_beyond_the_tile_is_refused(device, stream):
             height=4,
             radius=9,
         )
+
+
+@pytest.mark.parametrize("size_hw", [(40, 1920), (1080, 40)])
+def test_strips_of_1080p_agree_with_the_twin(device, stream, size_hw):
+    rgb = np.random.default_rng(6).integers(0, 256, (*size_hw, 3), np.uint8)
+    alpha = blobs(*size_hw)
+    made, truth = on_device(device, stream, rgb, alpha), twin(rgb, alpha)
+    assert np.abs(made.astype(int) - truth).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"epsilon": 0}, "epsilon is 0; it must be above 0"),
+        ({"epsilon": -1e-4}, "epsilon is -0.0001; it must be above 0"),
+        ({"epsilon": float("nan")}, "epsilon is nan; it must be above 0"),
+        ({"contrast": 0.5}, "contrast is 0.5; allowed are 0 to below 0.5"),
+        ({"contrast": -0.1}, "contrast is -0.1; allowed are 0 to below 0.5"),
+    ],
+)
+def test_settings_that_would_divide_by_zero_are_refused(device, stream, setting, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        guided_refine(
+            device,
+            stream,
+            image=np.zeros(1),
+            alpha=1,
+            target=2,
+            scratch=3,
+            width=4,
+            height=4,
+            **setting,
+        )

@@ -146,3 +146,12 @@ def test_shift_can_be_captured_and_replayed(device, stream):
     graph.launch(stream)
     device.synchronize(stream)
     assert np.array_equal(get(device, target, alpha.shape, np.uint8), twin(alpha, 20))
+
+
+@pytest.mark.parametrize("pixels", [4, -20.5])
+@pytest.mark.parametrize("size_hw", [(30, 1920), (1080, 30)])
+def test_strips_of_1080p_agree_with_the_twin(device, stream, size_hw, pixels):
+    alpha = specks(*size_hw)
+    made, truth = on_device(device, stream, alpha, pixels), twin(alpha, pixels)
+    assert np.abs(made.astype(int) - truth).max() <= 1
+    assert (made != truth).mean() < 0.01

@@ -38,5 +38,6 @@ def cupy_device(
     except ImportError:
         missing("CuPy is not installed")
     emulated = EmulatedCupy(folder, gpus)
-    monkeypatch.setattr("kernels.cupy_device.import_cupy", lambda: emulated)
+    for module in ("kernels.cupy_device", "kernels.gpus"):
+        monkeypatch.setattr(f"{module}.import_cupy", lambda: emulated)
     return CupyDevice(0, folder=folder), emulated
