@@ -7,18 +7,40 @@ to judge, so that every caller gets the same sentence.
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypedDict, TypeVar
+from typing import Any, BinaryIO, Literal, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import BadImage, InvalidRequest
+from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
+from mattestream.values import UINT32_MAX, choose, whole
+
+__all__ = [
+    "DELIVERIES",
+    "FORMATS",
+    "ON_ERROR",
+    "OUTPUTS",
+    "DeliveryName",
+    "FormatName",
+    "Frame",
+    "ImageInput",
+    "OutputName",
+    "ReadableFile",
+    "RemoveKeywords",
+    "build_frame",
+    "build_image",
+    "build_options",
+    "build_request",
+    "build_stream_config",
+    "choose",
+    "image_bytes",
+]
 
 OutputName = Literal["cutout", "alpha", "composite"]
 FormatName = Literal["png", "webp", "jpeg", "zip", "raw", "zlib"]
@@ -49,7 +71,6 @@ _CHANNELS = {
 # True where the first failed frame ends the stream.
 ON_ERROR: Mapping[str, bool] = {"yield": False, "raise": True}
 # What the fields can hold; narrower ranges are the server's rules.
-_UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
@@ -74,7 +95,7 @@ ImageInput = (
 )
 
 
-class RemoveKeywords(TypedDict, total=False):
+class RemoveKeywords(TreatmentKeywords, total=False):
     """The options that `remove` and `remove_stream` take as keywords; all have a good default."""
 
     model: str | None  # default: the server's default model
@@ -104,6 +125,7 @@ def build_options(
     background: str | None = None,
     keep_metadata: bool = False,
     options: options_pb2.RemoveOptions | None = None,
+    **treatment: Unpack[TreatmentKeywords],
 ) -> options_pb2.RemoveOptions:
     """The options as a message; unset fields take the server's defaults.
 
@@ -115,12 +137,14 @@ def build_options(
         background: CSS colour name or hex with 3, 4, 6 or 8 digits; for composites.
         keep_metadata: carry ICC profile and resolution into the result.
         options: a ready message, for options that have no keyword; excludes all others.
+        **treatment: of edges and colours, see `TreatmentKeywords`.
 
     Raises:
-        InvalidRequest: a name is unknown, or `options` came together with a keyword.
+        InvalidRequest: a name is unknown, a number does not fit its field, or `options` came
+            together with a keyword.
     """
     if options is not None:
-        keywords = (model, output, format, quality, background)
+        keywords = (model, output, format, quality, background, *treatment.values())
         if keep_metadata or any(value is not None for value in keywords):
             raise InvalidRequest(
                 "options= came together with other keywords: set those fields in the message, "
@@ -136,11 +160,12 @@ def build_options(
         message.format = choose("format", format, FORMATS)
     if quality is not None:
         # 0 means "default" on the wire; asked for by name it is a mistake.
-        message.quality = _whole("quality", quality, 1, _UINT32_MAX, "from 1 to 100")
+        message.quality = whole("quality", quality, 1, UINT32_MAX, "from 1 to 100")
     if background is None and output == "composite":
         background = "white"
     if background is not None:
         message.background.color = background
+    fill_treatment(message, treatment)
     return message
 
 
@@ -197,7 +222,7 @@ def build_stream_config(
     Raises:
         InvalidRequest: a name is unknown, or `window` is negative or no whole number.
     """
-    window = _whole("window", window, 0, _UINT32_MAX, "of 1 or more, or 0 for the server's setting")
+    window = whole("window", window, 0, UINT32_MAX, "of 1 or more, or 0 for the server's setting")
     return removal_pb2.RemoveStreamRequest(
         config=removal_pb2.StreamConfig(
             options=build_options(**keywords),
@@ -215,8 +240,8 @@ def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
         BadImage: as `build_image`.
     """
     message = removal_pb2.Frame(
-        frame_id=_whole("frame_id", frame_id, 0, _UINT64_MAX, "from 0 to 2**64 - 1"),
-        pts=_whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
+        frame_id=whole("frame_id", frame_id, 0, _UINT64_MAX, "from 0 to 2**64 - 1"),
+        pts=whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
         image=build_image(frame.image),
     )
     return removal_pb2.RemoveStreamRequest(frame=message)
@@ -237,31 +262,3 @@ def _raw(pixels: NDArray[Any]) -> image_pb2.RawImage:
     height, width = pixels.shape[:2]
     layout = image_pb2.PixelLayout(format=_CHANNELS[channels], width=width, height=height)
     return image_pb2.RawImage(layout=layout, data=pixels.tobytes())  # C order, whatever the strides
-
-
-_Value = TypeVar("_Value")
-
-
-def choose(option: str, name: str, known: Mapping[str, _Value]) -> _Value:
-    """What `name` stands for in `known`.
-
-    Raises:
-        InvalidRequest: nothing; the sentence lists the names.
-    """
-    try:
-        return known[name]
-    except (KeyError, TypeError):
-        raise InvalidRequest(
-            f"{option} is {name!r}, known are {', '.join(known)}: choose one of these"
-        ) from None
-
-
-def _whole(name: str, value: int, low: int, high: int, allowed: str) -> int:
-    """`value`, which may be any integer type, NumPy's too; `allowed` is for the sentence."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = low - 1
-    if not low <= number <= high:
-        raise InvalidRequest(f"{name} is {value!r}: give a whole number {allowed}")
-    return number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -16,9 +17,11 @@ import cv2
 import grpc
 import structlog
 
+from kernels.device import DeviceError
 from mattestream import __version__
 from models.errors import ModelNotFound
 from models.registry import Registry
+from models.target import Target
 from server import logs, signals
 from server.admission import Admission
 from server.auth import ApiKeys
@@ -31,6 +34,8 @@ from server.listener import StartError, bind, new_server, shown_address, warn_if
 from server.metrics import Metrics, MetricsServer
 from server.model_host import ModelHost
 from server.remover import Remover
+from server.replica import Replica
+from server.replica_loader import Observers, ReplicaLoader
 from server.services.models import ModelsService
 from server.services.removal import RemovalService
 from server.shutdown import Gate
@@ -71,21 +76,16 @@ class App:
             config.inflight_bytes,
             threads=config.worker_threads,
         )
-        limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
-        self.host = ModelHost(
+        self._loader = ReplicaLoader(
             registry or open_registry(config),
             self.workers,
-            default=config.model,
-            limits=limits,
-            find_targets=lambda: targets(config),
-            max_batch=config.max_batch,
-            on_serving=self._model_serves,
-            on_batch=self.metrics.batch_ran,
-            on_launch=self.metrics.device_ran,
-            on_progress=self._model_progress,
-            gpu_jpeg=config.gpu_jpeg,
+            config,
+            self._find_targets,
+            Observers(self.metrics.batch_ran, self.metrics.device_ran, self._replica_lost),
             clock=clock,
         )
+        self.host = ModelHost(self._loader, default=config.model, on_serving=self._model_serves)
+        limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
         self.remover = Remover(
             limits, self.host, self.workers, self.admission, self.metrics, clock=clock
         )
@@ -101,7 +101,9 @@ class App:
         )
         self._server: grpc.aio.Server | None = None
         self._port = 0
-        self._last_step: tuple[str, str, int] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lost = asyncio.Event()
+        self._losing: asyncio.Future[None] | None = None
         self._log = structlog.get_logger("server")
 
     @property
@@ -121,6 +123,7 @@ class App:
             StartError: a port cannot be had, or TLS files not read.
             ModelError: a model that the config names cannot be loaded.
         """
+        self._loop = asyncio.get_running_loop()
         # OpenCV's own threads would fight with the workers for the same cores.
         cv2.setNumThreads(1)
         warn_if_exposed(self.config)
@@ -185,7 +188,7 @@ class App:
         """Starts, serves until SIGTERM or SIGINT, drains; a second signal stops at once.
 
         Returns:
-            The exit code: 0, or 1 when calls were cut off.
+            The exit code: 0, or 1 when calls were cut off or a GPU was lost.
         """
         loop = asyncio.get_running_loop()
         came: asyncio.Queue[str] = asyncio.Queue()
@@ -198,12 +201,22 @@ class App:
             await asyncio.wait({starting, name}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 starting.cancel()  # a signal while models load
-                await asyncio.wait({starting})
+                again = asyncio.create_task(came.get())
+                await asyncio.wait({starting, again}, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done():
+                    # A library is in a step that nothing can end but the end of the process.
+                    self._log.warning("second signal: stopping at once", loading=True)
+                    os._exit(1)
+                again.cancel()
                 return 0
             if (error := starting.exception()) is not None:
                 name.cancel()
                 raise error
-            self._log.info("signal", name=await name)
+            lost = asyncio.create_task(self._lost.wait())
+            await asyncio.wait({name, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if name.done():
+                self._log.info("signal", name=name.result())
+            name.cancel()
             draining = asyncio.create_task(self.drain())
             again = asyncio.create_task(came.get())
             await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
@@ -214,6 +227,8 @@ class App:
                 await self.stop()
                 return 1
             again.cancel()
+            if not lost.cancel():
+                return 1
             return 0 if draining.result() else 1
         finally:
             for number in signals.STOPPING:
@@ -252,16 +267,53 @@ class App:
     async def _model_serves(self, name: str, is_serving: bool) -> None:
         self.metrics.model_serves(name, is_serving)
         await self.health.set_model(name, is_serving)
-        self._log.info("model loaded" if is_serving else "model unloading", model=name)
+        hosted = self.host.state(name)[1]
+        if not is_serving or hosted is None:
+            self._log.info("model unloading", model=name)
+            return
+        engine = hosted.first.model.engine
+        self._log.info(
+            "model loaded",
+            model=name,
+            devices=[replica.used.device for replica in hosted.replicas],
+            engine=engine.name,
+            precision=engine.precision,
+        )
 
-    def _model_progress(self, name: str, what: str, share: float) -> None:
-        """A plan is being built, which takes minutes: a line whenever the step or its tenth
-        changes.
+    def _find_targets(self) -> tuple[Target, ...]:
+        """Where models run; what "auto" chose is said in the log."""
+        found = targets(self.config)
+        devices = [target.device for target in found]
+        why = {"why": found[0].why} if found[0].why else {}
+        self._log.info("devices", devices=devices, engine=found[0].engine, **why)
+        return found
+
+    def _replica_lost(self, name: str, replica: Replica, error: DeviceError) -> None:
+        """A device does nothing any more; called in the thread that found out."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._lose, name, replica, error)
+
+    def _lose(self, name: str, replica: Replica, error: DeviceError) -> None:
+        if replica.is_lost:
+            return
+        replica.is_lost = True
+        self._log.error(
+            "device lost: start the server again",
+            model=name,
+            device=replica.used.device,
+            error=str(error),
+        )
+        hosted = self.host.state(name)[1]
+        if hosted is not None and hosted.is_lost:
+            self._losing = asyncio.ensure_future(self._nothing_left(name))
+
+    async def _nothing_left(self, name: str) -> None:
+        """No replica of a model is left: health says so, and a server that was started to serve
+        until a signal ends, so that what watches it can start it anew.
         """
-        step = (name, what, int(share * 10))
-        if step != self._last_step:
-            self._last_step = step
-            self._log.info("model loading", model=name, step=what, done=f"{share:.0%}")
+        await self.health.set_model(name, False)
+        await self.health.set_server(False)
+        self._lost.set()
 
     def _metrics_address(self) -> str:
         if self.metrics_port < 0:

@@ -25,8 +25,9 @@ def read_color(text: str) -> Color:
     if word == "transparent":
         return Color(0, 0, 0, 0)
     named = ImageColor.colormap.get(word)
-    # Pillow keeps hex texts and, once a colour was asked for, tuples in the same table.
-    digits = named if isinstance(named, str) else word
+    if isinstance(named, tuple):  # Pillow replaces a name's text once somebody asked it for it
+        return Color(*named)
+    digits = named or word
     match = _HEX.fullmatch(digits)
     if match is None:
         near = difflib.get_close_matches(word, ImageColor.colormap, n=1)

@@ -206,7 +206,8 @@ class Config:
     cache_dir: Path | None = _key(  # noqa: RUF009
         None,
         Path,
-        "Folder of downloaded weights; default: mattestream under XDG_CACHE_HOME or ~/.cache.",
+        "Folder of downloaded weights and of TensorRT's plans; default: mattestream under "
+        "XDG_CACHE_HOME or ~/.cache.",
         optional=True,
     )
     device: str = _key(
@@ -236,6 +237,15 @@ class Config:
         str,
         "JPEG decoding on the GPU by nvImageCodec; auto is on where it is installed and works.",
         choices=("auto", "on", "off"),
+    )
+    gpu_slot_mb: int = _key(
+        4096,
+        int,
+        "Memory on each GPU that a model keeps for the next images, and as much page-locked memory "
+        "of the machine; larger images take and free theirs.",
+        unit="MiB",
+        low=0,
+        high=1_048_576,
     )
     max_batch: int = _key(
         0,

@@ -10,46 +10,39 @@ kernels are `kernels.cuda`'s; the tests run all of this on the CPU with a device
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import finish
 from kernels.cuda.finish import finish_bytes
-from kernels.device import Stream
-from kernels.image import PixelFormat as DeviceFormat
-from kernels.image import image_struct, job_struct
+from kernels.device import DeviceError, DeviceLost
+from kernels.image import job_struct
 from kernels.letterbox import place
 from kernels.reference.finish import FinishOutput
 from kernels.statistics import HEADER_BYTES, header_of, read_statistics
-from kernels.transfer import count_upload, to_device, to_host
+from kernels.transfer import to_device, to_host
 from models.device_model import DeviceBatch, DeviceModel
 from models.errors import EngineFailed
-from server.codecs.decode import Decoded, decode
+from server.codecs.decode import Decoded
 from server.codecs.encode import encode_result
-from server.codecs.header import Header, Limits, check_limits, read_header
-from server.codecs.raw import planes, raw_to_rgb, ycbcr_of
-from server.device_slots import Slot, SlotRing, aligned
-from server.job import (
-    EncodedSource,
-    Format,
-    Options,
-    Output,
-    PixelFormat,
-    RawSource,
-    Source,
-)
+from server.codecs.header import Limits
+from server.codecs.raw import raw_to_rgb
+from server.device_intake import Intake, JpegDecoder
+from server.device_slots import Slot, SlotRing
+from server.finishing import DEFAULTS, Plan, plan
+from server.finishing import finish as finish_on_host
+from server.job import Format, Options, Output, RawSource, Source
 from server.pipeline import Opened, Outcome
 
-if TYPE_CHECKING:
-    from server.codecs.nv_jpeg import DecodedOnDevice
+KEEP_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +52,7 @@ class Wanted:
     output: FinishOutput
     color: tuple[int, int, int, int]
     nbytes: int  # of the result, its header included
+    on_host: Plan | None = None  # what the host does with the alpha that comes down
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,27 +66,6 @@ class DeviceOpened(Opened):
     decoded: Decoded | None  # None: raw pixels, or decoded on the device
 
 
-class JpegDecoder(Protocol):
-    """What decodes JPEG on the device; `server.codecs.nv_jpeg` has one."""
-
-    def decode(self, data: bytes, stream: Stream, *, reuse: Any) -> DecodedOnDevice | None:
-        """The picture in device memory, usable by what is queued on `stream` from now on; None:
-        ask the CPU.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A picture, decoded."""
-
-    width: int
-    height: int
-    format: str
-    image: NDArray[np.void]  # (1,) of dtype `kernels.image.IMAGE`
-    decoded: Decoded | None  # None: the host has no pixels of it
-    is_there: bool = False  # on the device already
-
-
 class DevicePipeline:
     """Stages of one image on one GPU; see `server.pipeline.Pipeline`.
 
@@ -100,7 +73,9 @@ class DevicePipeline:
         model: loaded and warm.
         limits: of the images it takes.
         jpeg: decodes JPEG on the device where it can; None: all are decoded on the CPU.
+        keep_bytes: device memory that slots may keep for the next images.
         on_launch: told of every run whether it was the replay of a graph.
+        on_lost: told when the device does nothing any more; from the thread that found out.
     """
 
     def __init__(
@@ -109,22 +84,28 @@ class DevicePipeline:
         limits: Limits,
         *,
         jpeg: JpegDecoder | None = None,
+        keep_bytes: int = KEEP_BYTES,
         on_launch: Callable[[bool], None] = lambda is_graph: None,
+        on_lost: Callable[[DeviceError], None] = lambda error: None,
     ) -> None:
         self.model = model
         self.limits = limits
         self._device = model.device
-        self._jpeg = jpeg
         self._on_launch = on_launch
+        self._on_lost = on_lost
         self._device.use()
         self._device.load(*finish.KERNELS)
         # As many as fill the batches in flight, and one batch more that is being decoded.
-        self._slots = SlotRing(self._device, (model.max_concurrent_runs + 1) * model.max_batch)
+        self._slots = SlotRing(
+            self._device, (model.max_concurrent_runs + 1) * model.max_batch, keep_bytes
+        )
         self._uploads = self._device.new_stream()
         self._downloads = self._device.new_stream()
+        self._intake = Intake(self._device, limits, jpeg)
         self._uploading = threading.Lock()
         self._launching = threading.Lock()
         self._batches = deque(model.batches)
+        self._turns = threading.Semaphore(len(model.batches))
 
     @property
     def seats(self) -> int:
@@ -132,11 +113,7 @@ class DevicePipeline:
         return self._slots.count
 
     def seat(self) -> AbstractContextManager[Slot]:
-        """A slot of the ring.
-
-        Raises:
-            RuntimeError: all are taken.
-        """
+        """A slot of the ring; blocks while all are taken."""
         return self._slots.slot()
 
     def open(self, source: Source, options: Options, seat: Slot) -> DeviceOpened:
@@ -148,20 +125,21 @@ class DevicePipeline:
         """
         started = perf_counter()
         self._device.use()
-        found = (
-            self._take_raw(source, seat)
-            if isinstance(source, RawSource)
-            else self._decode_there(source.data, options, seat)
-            or self._decode_here(source, options, seat)
+        planned = plan(options, DEFAULTS)
+        found = self._intake.take(
+            source,
+            seat,
+            keep_metadata=options.keep_metadata,
+            needs_pixels=options.format is Format.ZIP or not planned.is_plain,
         )
         decoded_at = perf_counter()
-        wanted = _wanted(options, found.width, found.height)
+        wanted = _wanted(planned, found.width, found.height)
         seat.reserve_output(wanted.nbytes)
-        with self._uploading:
-            if not found.is_there:
-                host, address = seat.input
+        if not found.is_there:
+            host, address = seat.input
+            with self._uploading:
                 to_device(self._device, host, address, self._uploads, seat.copies)
-            self._device.record(seat.uploaded, self._uploads)
+                self._device.record(seat.uploaded, self._uploads)
         return DeviceOpened(
             width=found.width,
             height=found.height,
@@ -181,24 +159,18 @@ class DevicePipeline:
 
         Raises:
             EngineFailed: the engine could not run, or answered values that are not numbers.
-            DeviceError: the device refused.
+            DeviceLost: nothing works on the device any more.
+            DeviceError: the device refused this once.
         """
         self._device.use()
-        with self._launching:
-            buffers = self._batches.popleft()
-            try:
-                self._launch(batch, buffers)
-            except BaseException:
-                # Nothing of what was queued before the mistake may run into the next batch.
-                self._device.synchronize(self.model.stream)
-                self._device.synchronize(self._downloads)
-                self._batches.append(buffers)
-                raise
         try:
-            for opened in batch:
-                self._device.synchronize(opened.slot.downloaded)
-        finally:
-            self._batches.append(buffers)
+            with self._turns:
+                self._compute(batch)
+        except DeviceError as error:
+            if isinstance(error, DeviceLost) or not self._answers():
+                self._on_lost(error)
+                raise DeviceLost(f"{self._device.name} is lost: {error}") from error
+            raise
         for opened in batch:
             if self._counted(opened)["not_finite"].any():
                 raise EngineFailed(
@@ -216,8 +188,10 @@ class DevicePipeline:
         shape = (opened.height, opened.width, channels)
         pixels = host[HEADER_BYTES:].reshape(shape if channels > 1 else shape[:2])
         alpha_u8 = pixels  # read for ZIP alone, where it is the alpha that came down
+        if opened.wanted.on_host is not None:
+            return self._close_on_host(opened, alpha_u8, opened.wanted.on_host, started)
         if options.format is Format.ZIP:
-            pixels = _host_rgb(opened)
+            pixels, _ = _host_picture(opened)
         decoded = opened.decoded
         finished_at = perf_counter()
         encoded = encode_result(
@@ -235,11 +209,68 @@ class DevicePipeline:
             copies=opened.slot.copies,
         )
 
+    def _close_on_host(
+        self, opened: DeviceOpened, alpha_u8: NDArray[np.uint8], wanted: Plan, started: float
+    ) -> Outcome:
+        """The result of an alpha that came down, finished as on a machine without a GPU."""
+        rgb, own_alpha = _host_picture(opened)
+        finished = finish_on_host(rgb, alpha_u8, own_alpha, wanted)
+        decoded = opened.decoded
+        finished_at = perf_counter()
+        encoded = encode_result(
+            finished.pixels,
+            finished.alpha_u8,
+            wanted.options,
+            icc=decoded.icc if decoded else None,
+            dpi=decoded.dpi if decoded else None,
+        )
+        return Outcome(
+            encoded=encoded,
+            statistics=finished.statistics,
+            finish_ms=(finished_at - started) * 1e3,
+            encode_ms=(perf_counter() - finished_at) * 1e3,
+            copies=opened.slot.copies,
+            refine=finished.refine,
+            decontaminate=finished.decontaminate,
+            notes=finished.notes,
+        )
+
     def free(self) -> None:
         """Waits for the copies under way; the pipeline is not used any more."""
-        self._device.use()
-        self._device.synchronize(self._uploads)
-        self._device.synchronize(self._downloads)
+        try:
+            self._device.use()
+            for stream in (self._intake.stream, self._uploads, self._downloads):
+                self._device.synchronize(stream)
+        finally:
+            self._batches.clear()
+            self._slots.trim()
+
+    def _compute(self, batch: list[DeviceOpened]) -> None:
+        """Launches everything for a batch and waits for its results."""
+        with self._launching:
+            buffers = self._batches.popleft()
+            try:
+                self._launch(batch, buffers)
+            except BaseException:
+                # Nothing of what was queued before the mistake may run into the next batch.
+                with contextlib.suppress(DeviceError):  # the first error is the one to tell
+                    self._device.synchronize(self.model.stream)
+                    self._device.synchronize(self._downloads)
+                self._batches.append(buffers)
+                raise
+        try:
+            for opened in batch:
+                self._device.synchronize(opened.slot.downloaded)
+        finally:
+            self._batches.append(buffers)
+
+    def _answers(self) -> bool:
+        """False when the device does nothing any more: after some errors every call repeats it."""
+        try:
+            self._device.synchronize(self.model.stream)
+        except DeviceError:
+            return False
+        return True
 
     def _launch(self, batch: list[DeviceOpened], buffers: DeviceBatch) -> None:
         """Queues everything for a batch; nothing is waited for."""
@@ -273,65 +304,18 @@ class DevicePipeline:
             to_host(device, address, host, self._downloads, slot.copies)
             device.record(slot.downloaded, self._downloads)
 
-    def _decode_there(self, data: bytes, options: Options, slot: Slot) -> _Found | None:
-        """A JPEG decoded by the device; None where it cannot, or where the host needs the picture
-        too.
-        """
-        if self._jpeg is None or options.keep_metadata or options.format is Format.ZIP:
-            return None
-        header = read_header(data)
-        if header.format != "jpeg":
-            return None
-        check_limits(header, self.limits)
-        with self._uploading:  # the decoder is for one thread at a time, and so is its stream
-            there = self._jpeg.decode(data, self._uploads, reuse=slot.decoded)
-            if there is None:
-                return None
-            self._device.record(slot.uploaded, self._uploads)
-        slot.decoded = there
-        count_upload(len(data), slot.copies)
-        image = image_struct(
-            ((there.address, there.stride),), there.width, there.height, DeviceFormat.RGB8
-        )
-        return _Found(there.width, there.height, "jpeg", image, None, is_there=True)
-
-    def _decode_here(self, source: EncodedSource, options: Options, slot: Slot) -> _Found:
-        """A picture decoded by the CPU, a JPEG straight into the slot."""
-        decoded = decode(
-            source,
-            self.limits,
-            keep_metadata=options.keep_metadata,
-            room=lambda nbytes: _reserved(slot, nbytes),
-        )
-        height, width = decoded.rgb.shape[:2]
-        return _Found(width, height, decoded.format, _fill_decoded(decoded, slot), decoded)
-
-    def _take_raw(self, source: RawSource, slot: Slot) -> _Found:
-        """Raw pixels in the slot as they came, strides and all."""
-        check_limits(Header("raw", source.width, source.height), self.limits)
-        found = planes(source)
-        data = np.frombuffer(source.data, np.uint8)
-        slot.reserve_input(data.nbytes)
-        view, address = slot.add_plane(data.nbytes)
-        view[:] = data
-        has_chroma = source.format in (PixelFormat.NV12, PixelFormat.I420)
-        image = image_struct(
-            tuple((address + plane.start, plane.stride) for plane in found),
-            source.width,
-            source.height,
-            DeviceFormat[source.format.name],
-            ycbcr=ycbcr_of(source) if has_chroma else None,
-        )
-        return _Found(source.width, source.height, "raw", image, None)
-
     def _counted(self, opened: DeviceOpened) -> NDArray[np.void]:
         """What the last pass counted of the alpha, as it lies in front of the pixels."""
         host, _ = opened.slot.output(opened.wanted.nbytes)
         return header_of(host)
 
 
-def _wanted(options: Options, width: int, height: int) -> Wanted:
+def _wanted(plan: Plan, width: int, height: int) -> Wanted:
+    options = plan.options
     color = (0, 0, 0, 0)
+    if not plan.is_plain:
+        nbytes = finish_bytes(FinishOutput.ALPHA, width, height)
+        return Wanted(FinishOutput.ALPHA, color, nbytes, plan)
     if options.output is Output.ALPHA or options.format is Format.ZIP:
         output = FinishOutput.ALPHA  # a zip's colours are the picture's own, still on the host
     elif options.output is Output.CUTOUT:
@@ -348,36 +332,9 @@ def _wanted(options: Options, width: int, height: int) -> Wanted:
     return Wanted(output, color, finish_bytes(output, width, height))
 
 
-def _reserved(slot: Slot, nbytes: int) -> NDArray[np.uint8]:
-    """Where a JPEG's RGB is decoded to: the slot's first plane."""
-    slot.reserve_input(nbytes)
-    view, _ = slot.add_plane(nbytes)
-    return view
-
-
-def _fill_decoded(decoded: Decoded, slot: Slot) -> NDArray[np.void]:
-    """The picture in the slot, copied there unless it was decoded there."""
-    rgb, alpha = decoded.rgb, decoded.alpha
-    height, width = rgb.shape[:2]
-    # What a JPEG was decoded to before it was turned upright is not needed any more.
-    slot.discard_planes()
-    slot.reserve_input(aligned(rgb.nbytes) + (alpha.nbytes if alpha is not None else 0))
-    view, address = slot.add_plane(rgb.nbytes)
-    if rgb.ctypes.data != view.ctypes.data:
-        view[:] = rgb.reshape(-1)
-    alpha_plane = (0, 0)
-    if alpha is not None:
-        view, alpha_address = slot.add_plane(alpha.nbytes)
-        view[:] = alpha.reshape(-1)
-        alpha_plane = (alpha_address, width)
-    return image_struct(
-        ((address, 3 * width),), width, height, DeviceFormat.RGB8, alpha=alpha_plane
-    )
-
-
-def _host_rgb(opened: DeviceOpened) -> NDArray[np.uint8]:
-    """The picture's own colours, (H, W, 3), without a copy from the device."""
+def _host_picture(opened: DeviceOpened) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """The picture's own colours, (H, W, 3), and alpha, without a copy from the device."""
     if opened.decoded is not None:
-        return opened.decoded.rgb
+        return opened.decoded.rgb, opened.decoded.alpha
     assert isinstance(opened.source, RawSource)
-    return raw_to_rgb(opened.source)[0]
+    return raw_to_rgb(opened.source)

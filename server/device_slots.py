@@ -3,34 +3,40 @@
     pinned in --copy--> device in --kernels--> device out --copy--> pinned out
 
 Made by `server.device_pipeline`. Nothing is allocated for an image that fits where an earlier one
-was; a slot grows to the largest image it has met, and lets go of blocks too large to keep.
+was; a slot grows to the largest image it has met. What all of them keep for the next images is
+bounded; beyond that a slot gives its blocks back, and when the device is full all idle ones do.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.device import Device, HostMemory, Memory
+from kernels.device import Device, DeviceFull, HostMemory, Memory
 from kernels.transfer import Copies
 
 # A slot grows in such steps, so that sizes that differ a little share one block.
 STEP_BYTES = 1 << 20
-# Larger blocks are given back after the image: 64 MiB holds 4K in every format, 16 MP as RGBA.
-KEEP_BYTES = 64 << 20
 ALIGNMENT = 256  # of every plane within a slot
 
 
 class Slot:
-    """The memory and the events of one image. Used by one thread at a time."""
+    """The memory and the events of one image. Used by one thread at a time.
 
-    def __init__(self, device: Device) -> None:
+    Args:
+        device: where.
+        make_room: called once when the device is full, before it is asked again.
+    """
+
+    def __init__(self, device: Device, make_room: Callable[[], None] = lambda: None) -> None:
         self._device = device
+        self._make_room = make_room
         self._host_in: HostMemory | None = None
         self._device_in: Memory | None = None
         self._host_out: HostMemory | None = None
@@ -55,12 +61,11 @@ class Slot:
         """Room for a picture of `nbytes`, paddings between its planes included.
 
         Raises:
-            DeviceError: there is not enough memory.
+            DeviceFull: there is not enough memory.
         """
         if self._host_in is None or self._host_in.array.nbytes < nbytes:
             self._host_in = self._device_in = None  # the old blocks go before the new ones come
-            self._device_in = self._device.allocate(_grown(nbytes))
-            self._host_in = self._device.allocate_host(_grown(nbytes))
+            self._device_in, self._host_in = self._taken(_grown(nbytes))
 
     def add_plane(self, nbytes: int) -> tuple[NDArray[np.uint8], int]:
         """The next `nbytes` of the reserved room: (nbytes,) uint8 to write into, and the address
@@ -86,12 +91,11 @@ class Slot:
         """Room for a result; its address on the device.
 
         Raises:
-            DeviceError: there is not enough memory.
+            DeviceFull: there is not enough memory.
         """
         if self._host_out is None or self._host_out.array.nbytes < nbytes:
             self._host_out = self._device_out = None
-            self._device_out = self._device.allocate(_grown(nbytes))
-            self._host_out = self._device.allocate_host(_grown(nbytes))
+            self._device_out, self._host_out = self._taken(_grown(nbytes))
         assert self._device_out is not None
         return self._device_out.address
 
@@ -101,37 +105,67 @@ class Slot:
         assert self._device_out is not None
         return self._host_out.array[:nbytes], self._device_out.address
 
-    def end(self) -> None:
-        """Lets go of blocks that are too large to keep."""
-        if self._host_in is not None and self._host_in.array.nbytes > KEEP_BYTES:
-            self._host_in = self._device_in = None
-        if self._host_out is not None and self._host_out.array.nbytes > KEEP_BYTES:
-            self._host_out = self._device_out = None
+    @property
+    def kept_bytes(self) -> int:
+        """Device memory it holds; its page-locked memory is as much, but for a decoder's."""
+        blocks = [block for block in (self._device_in, self._device_out) if block is not None]
+        decoded = self.decoded.stride * self.decoded.height if self.decoded else 0
+        return decoded + sum(block.nbytes for block in blocks)
+
+    def give_back(self) -> None:
+        """Lets go of all memory; the next image takes it anew."""
+        self._host_in = self._device_in = self._host_out = self._device_out = None
+        self.decoded = None
+
+    def _taken(self, nbytes: int) -> tuple[Memory, HostMemory]:
+        try:
+            return self._device.allocate(nbytes), self._device.allocate_host(nbytes)
+        except DeviceFull:
+            self._make_room()
+        return self._device.allocate(nbytes), self._device.allocate_host(nbytes)
 
 
 class SlotRing:
-    """A fixed number of slots, the one used last given out first: its blocks are the warmest."""
+    """A fixed number of slots, the one used last given out first: its blocks are the warmest.
 
-    def __init__(self, device: Device, count: int) -> None:
+    Args:
+        device: where.
+        count: images that may have one at once.
+        keep_bytes: device memory that idle slots may hold together.
+    """
+
+    def __init__(self, device: Device, count: int, keep_bytes: int) -> None:
         self.count = count
-        self._free = deque(Slot(device) for _ in range(count))
+        self._keep_bytes = keep_bytes
+        self._free = deque(Slot(device, self.trim) for _ in range(count))
+        self._available = threading.Semaphore(count)
+        self._books = threading.Lock()  # slots are lent by the event loop, trimmed by workers
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
         """A slot for as long as the block lasts.
 
-        Raises:
-            RuntimeError: all are taken; `server.replica` lets in no more images than there are.
+        Blocks while all are taken. In the server it never does: `server.replica` lets in no more
+        images than there are slots, because its event loop may not wait here.
         """
-        if not self._free:
-            raise RuntimeError(f"all {self.count} slots are taken")
-        slot = self._free.pop()
-        slot.begin()
-        try:
-            yield slot
-        finally:
-            slot.end()
-            self._free.append(slot)
+        with self._available:
+            with self._books:
+                slot = self._free.pop()
+            slot.begin()
+            try:
+                yield slot
+            finally:
+                with self._books:
+                    kept = sum(each.kept_bytes for each in self._free)
+                    if kept + slot.kept_bytes > self._keep_bytes:
+                        slot.give_back()
+                    self._free.append(slot)
+
+    def trim(self) -> None:
+        """Idle slots give their memory back."""
+        with self._books:
+            for slot in self._free:
+                slot.give_back()
 
 
 def aligned(nbytes: int) -> int:

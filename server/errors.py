@@ -15,6 +15,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc import StatusCode
 
+from kernels.device import DeviceFull, DeviceLost
 from models import errors as models
 from server.admission import NeverFits, Overloaded
 from server.auth import NotAuthenticated
@@ -50,6 +51,8 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     BatcherClosed: StatusCode.UNAVAILABLE,
     # The server's state.
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,
+    DeviceFull: StatusCode.RESOURCE_EXHAUSTED,
+    DeviceLost: StatusCode.UNAVAILABLE,
     DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
     StreamStalled: StatusCode.DEADLINE_EXCEEDED,
     ShuttingDown: StatusCode.UNAVAILABLE,
@@ -62,6 +65,7 @@ REASON = "mattestream-reason"
 # Well below the 8 KiB of metadata that peers accept by default, percent-encoding included.
 MAX_MESSAGE_CHARS = 1500
 MODEL_RETRY_MS = 500
+DEVICE_RETRY_MS = 1000  # idle memory of a GPU has been given back by then
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -140,4 +144,6 @@ def trailers(status: Status, request_id: str) -> Metadata:
 def _retry_after_ms(error: Exception) -> int:
     if isinstance(error, Overloaded):
         return error.retry_after_ms
+    if isinstance(error, DeviceFull):
+        return DEVICE_RETRY_MS
     return MODEL_RETRY_MS if isinstance(error, ModelLoading | BatcherClosed) else 0

@@ -1,6 +1,7 @@
 """The stages of one image on the CPU: OpenCV around an engine that takes host memory.
 
-    decode -> resize, normalise -> (engine) -> alpha to source size -> composite -> encode
+    decode -> resize, normalise -> (engine) -> alpha to source size -> edges, colours,
+    composite -> encode
 
 Made by `server.model_host`; see `server.pipeline` for the contract.
 """
@@ -19,10 +20,9 @@ from models.model import Model
 from server.codecs.decode import Decoded, decode
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
-from server.job import Format, Options, Output, Source
+from server.finishing import DEFAULTS, WHITE, finish, plan
+from server.job import Options, Source
 from server.pipeline import Opened, Outcome
-
-WHITE = (255, 255, 255, 255)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,32 +98,20 @@ class HostPipeline:
         if decoded.alpha is not None:
             # What was transparent before stays so: a cut-out put in again grows no background.
             alpha_u8 = cpu.multiply_alpha(alpha_u8, decoded.alpha)
-        statistics = cpu.alpha_statistics(alpha_u8)
-        pixels = _finish(decoded.rgb, alpha_u8, options)
+        finished = finish(decoded.rgb, alpha_u8, decoded.alpha, plan(options, DEFAULTS))
         finished_at = perf_counter()
-        encoded = encode_result(pixels, alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi)
+        encoded = encode_result(
+            finished.pixels, finished.alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi
+        )
         return Outcome(
             encoded=encoded,
-            statistics=statistics,
+            statistics=finished.statistics,
             finish_ms=(finished_at - started) * 1e3,
             encode_ms=(perf_counter() - finished_at) * 1e3,
+            refine=finished.refine,
+            decontaminate=finished.decontaminate,
+            notes=finished.notes,
         )
 
     def free(self) -> None:
         """Nothing: host memory goes with its last reference."""
-
-
-def _finish(
-    rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], options: Options
-) -> NDArray[np.uint8]:
-    """The pixels that are encoded: (H, W) alpha, (H, W, 3) RGB or (H, W, 4) RGBA."""
-    if options.output is Output.ALPHA:
-        return alpha
-    if options.output is Output.COMPOSITE:
-        color = options.background
-        if color is None:
-            raise ValueError("a composite needs a background; server.options should have said so")
-        return cpu.composite(rgb, alpha, (color.red, color.green, color.blue, color.alpha))
-    if options.format is Format.ZIP:
-        return rgb  # colours and alpha travel as two files
-    return cpu.cutout(rgb, alpha)

@@ -61,6 +61,36 @@ class Color:
         return self.alpha == 255
 
 
+class Refine(StrEnum):
+    """How edges are refined beyond the network's own resolution."""
+
+    OFF = "off"
+    FAST = "fast"
+
+
+class Despill(StrEnum):
+    """The screen colour whose cast is removed."""
+
+    GREEN = "green"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Treatment of the alpha's edge after refinement, in this order; the defaults change nothing.
+
+    Lengths and areas are in pixels of the source.
+    """
+
+    black_level: float = 0.0  # 0..1; alpha up to it becomes 0
+    white_level: float = 1.0  # 0..1, more than `black_level`; alpha from it on becomes 1
+    threshold: float | None = None  # 0..1; alpha becomes 0 below, 1 from it on
+    remove_specks_px: int = 0  # area
+    fill_holes_px: int = 0  # area
+    shift_px: float = 0.0  # -100..100; positive grows the subject
+    feather_px: float = 0.0  # 0..100, standard deviation
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to make of one image; built only by code that has checked the values."""
@@ -71,6 +101,10 @@ class Options:
     quality: int = 90  # 1..100, JPEG and WebP
     background: Color | None = None  # set exactly when output is COMPOSITE
     keep_metadata: bool = False
+    refine: Refine | None = Refine.OFF  # None: the pipeline's choice, see `server.finishing`
+    edges: Edges = Edges()
+    decontaminate: float | None = 0.0  # 0..1; None: the pipeline's choice
+    despill: Despill | None = None
 
 
 @dataclass(frozen=True, slots=True)

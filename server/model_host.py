@@ -8,23 +8,14 @@ Lives on the event loop; whatever takes time runs in the host's own thread.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
-from typing import TYPE_CHECKING
 
-from models.model import Model
-from models.registry import Registry
-from models.target import Target
-from server.codecs.header import Limits
-from server.replica import Replica, make_replica
+from server.replica import Replica
+from server.replica_loader import ReplicaLoader
 from server.workers import Stage, Workers
-
-if TYPE_CHECKING:
-    from models.device_model import DeviceModel
 
 
 class ModelNotLoaded(Exception):
@@ -60,10 +51,18 @@ class Hosted:
         """The replica that stands for all: they differ in their device alone."""
         return self.replicas[0]
 
+    @property
+    def is_lost(self) -> bool:
+        """True when no replica can work any more."""
+        return all(replica.is_lost for replica in self.replicas)
+
     @contextmanager
     def used(self) -> Iterator[Replica]:
-        """The replica with the fewest users, one more for as long as the block lasts."""
-        replica = min(self.replicas, key=lambda each: each.users)
+        """The replica with the fewest users, one more for as long as the block lasts.
+
+        A lost one fails at once and would look idle: it gets no image while another lives.
+        """
+        replica = min(self.replicas, key=lambda each: (each.is_lost, each.users))
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -87,65 +86,41 @@ class ModelHost:
     """Loads, lends and unloads models by name.
 
     Args:
-        registry: knows the manifests and reads the weights.
-        workers: the threads that CPU engines run on.
+        loader: makes replicas of models.
         default: the model used where a request names none.
-        limits: of the images that are taken.
-        find_targets: the devices that each model is loaded on, and its engine there; asked once, in
-            the loading thread, because looking for GPUs takes time.
-        max_batch: most images in one run; 0: the engine's own limit.
-        gpu_jpeg: see `server.replica.make_pipeline`.
         on_serving: told (name, True) when a model is warm and (name, False) before it goes.
-        on_batch: told (name, images) for every run.
-        on_launch: told (name, is_graph) for every run on a GPU.
-        on_progress: told (name, what, share 0..1) while a load takes long; from another thread.
     """
 
     def __init__(
         self,
-        registry: Registry,
-        workers: Workers,
+        loader: ReplicaLoader,
         *,
         default: str,
-        limits: Limits,
-        find_targets: Callable[[], tuple[Target, ...]] = lambda: (Target(),),
-        max_batch: int = 0,
-        gpu_jpeg: str = "auto",
         on_serving: Callable[[str, bool], Awaitable[None]],
-        on_batch: Callable[[str, int], None] = lambda name, images: None,
-        on_launch: Callable[[str, bool], None] = lambda name, is_graph: None,
-        on_progress: Callable[[str, str, float], None] = lambda name, what, share: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.registry = registry
+        self.registry = loader.registry
         self.default = default
-        self._workers = workers
-        self._limits = limits
-        self._find_targets = cache(find_targets)
-        self._max_batch = max_batch
+        self._loader = loader
         self._on_serving = on_serving
-        self._on_batch = on_batch
-        self._on_launch = on_launch
-        self._on_progress = on_progress
-        self._gpu_jpeg = gpu_jpeg
-        self._clock = clock
         self._slots: dict[str, _Slot] = {}
-        self._loader = Workers(
-            1, name="loader"
-        )  # one load at a time: it takes all the disk there is
+        # One load at a time: it takes all the disk there is.
+        self._loading = Workers(1, name="loader")
 
     def start(self) -> None:
         """Starts the loading thread."""
-        self._loader.start()
+        self._loading.start()
 
     async def close(self) -> None:
-        """Unloads everything, the default model included; nobody may use a model any more."""
+        """Unloads everything, the default model included; nobody may use a model any more. A load
+        under way ends at its next step.
+        """
+        self._loader.stop()
         for name, slot in list(self._slots.items()):
             if slot.state is State.LOADING:
                 await asyncio.wait({slot.task})
             if name in self._slots:
                 await self._begin_unload(name)
-        await asyncio.to_thread(self._loader.close)
+        await asyncio.to_thread(self._loading.close)
 
     def state(self, name: str) -> tuple[State | None, Hosted | None]:
         """Where `name` stands, None when it is not loaded; and, once ready, the loaded model."""
@@ -227,7 +202,7 @@ class ModelHost:
 
     async def _load(self, name: str) -> Hosted:
         try:
-            replicas = await self._loader.lane(Stage.OPEN).run(self._load_blocking, name)
+            replicas = await self._loading.lane(Stage.OPEN).run(self._loader.load, name)
         except BaseException:
             del self._slots[name]
             raise
@@ -237,43 +212,14 @@ class ModelHost:
         await self._on_serving(name, True)
         return hosted
 
-    def _load_blocking(self, name: str) -> tuple[Replica, ...]:
-        loaded: list[tuple[Model | DeviceModel, Target]] = []
-        try:
-            for target in self._find_targets():
-                model = self.registry.load(
-                    name,
-                    target,
-                    threads=self._workers.threads,
-                    max_batch=self._max_batch,
-                    on_progress=lambda what, share: self._on_progress(name, what, share),
-                )
-                loaded.append((model, target))
-                model.warm()
-            return tuple(self._replica(name, model, target) for model, target in loaded)
-        except BaseException:
-            for model, _ in loaded:
-                model.close()
-            raise
-
-    def _replica(self, name: str, model: Model | DeviceModel, target: Target) -> Replica:
-        return make_replica(
-            model,
-            target,
-            self._workers,
-            self._limits,
-            gpu_jpeg=self._gpu_jpeg,
-            on_batch=lambda images: self._on_batch(name, images),
-            on_launch=lambda is_graph: self._on_launch(name, is_graph),
-            clock=self._clock,
-        )
-
     async def _unload(self, name: str, hosted: Hosted | None) -> None:
-        await self._on_serving(name, False)
-        if hosted is not None:
-            while hosted.users:
-                await hosted.idle.wait()
-            for replica in hosted.replicas:
-                await replica.batcher.close()
-                await self._loader.lane(Stage.OPEN).run(replica.free)
-        del self._slots[name]
+        try:
+            await self._on_serving(name, False)
+            if hosted is not None:
+                while hosted.users:
+                    await hosted.idle.wait()
+                for replica in hosted.replicas:
+                    await replica.batcher.close()
+                    await self._loading.lane(Stage.OPEN).run(self._loader.free, name, replica)
+        finally:
+            del self._slots[name]

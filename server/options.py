@@ -15,12 +15,15 @@ from server.colors import read_color
 from server.job import (
     Color,
     ColorMatrix,
+    Despill,
+    Edges,
     EncodedSource,
     Format,
     Options,
     Output,
     PixelFormat,
     RawSource,
+    Refine,
     Source,
 )
 from server.option_rules import RULES, Built, Choice, InvalidOption, NotBuilt, Number, shown
@@ -53,6 +56,11 @@ _MATRICES = {
     image_pb2.COLOR_MATRIX_BT601: ColorMatrix.BT601,
     image_pb2.COLOR_MATRIX_BT709: ColorMatrix.BT709,
 }
+_REFINES = {options_pb2.REFINE_OFF: Refine.OFF, options_pb2.REFINE_FAST: Refine.FAST}
+_DESPILLS = {
+    options_pb2.DESPILL_GREEN: Despill.GREEN,
+    options_pb2.DESPILL_BLUE: Despill.BLUE,
+}
 _LOSSY_QUALITY = {Format.JPEG: 90, Format.ZIP: 90, Format.WEBP: 80}
 _CARRIES_METADATA = {Format.PNG, Format.WEBP, Format.JPEG}
 
@@ -73,6 +81,7 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
     format_ = _FORMATS.get(message.format, Format.RAW if stream else Format.PNG)
     background = _background(message, output)
     _check_format(output, format_, background)
+    _check_colours(message.foreground, output)
     if message.quality and format_ not in _LOSSY_QUALITY:
         raise InvalidOption(
             f"option quality is {message.quality}, but format {format_.upper()} is lossless: leave "
@@ -92,6 +101,14 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         quality=message.quality or _LOSSY_QUALITY.get(format_, 90),
         background=background,
         keep_metadata=message.keep_metadata,
+        refine=_REFINES.get(message.edges.refine),
+        edges=_edges(message.edges),
+        decontaminate=(
+            message.foreground.decontaminate
+            if message.foreground.HasField("decontaminate")
+            else None
+        ),
+        despill=_DESPILLS.get(message.foreground.despill),
     )
 
 
@@ -162,6 +179,36 @@ def _background(message: options_pb2.RemoveOptions, output: Output) -> Color | N
         return read_color(message.background.color)
     except ValueError as error:
         raise InvalidOption(f"option background.color: {error}") from None
+
+
+def _edges(message: options_pb2.Edges) -> Edges:
+    white = message.white_level if message.HasField("white_level") else 1.0
+    if message.black_level >= white:
+        raise InvalidOption(
+            f"option edges.black_level is {message.black_level:g} and edges.white_level "
+            f"{white:g}: the black level must be less than the white level"
+        )
+    return Edges(
+        black_level=message.black_level,
+        white_level=white,
+        threshold=message.threshold if message.HasField("threshold") else None,
+        remove_specks_px=message.remove_specks_px,
+        fill_holes_px=message.fill_holes_px,
+        shift_px=message.shift_px,
+        feather_px=message.feather_px,
+    )
+
+
+def _check_colours(message: options_pb2.Foreground, output: Output) -> None:
+    """What treats colours makes no sense where there are none."""
+    if output is not Output.ALPHA:
+        return
+    for name, value in (("decontaminate", message.decontaminate), ("despill", message.despill)):
+        if value:
+            raise InvalidOption(
+                f"option foreground.{name} is set, but the output is alpha, which has no colours: "
+                f"choose OUTPUT_CUTOUT or OUTPUT_COMPOSITE, or leave it unset"
+            )
 
 
 def _check_format(output: Output, format_: Format, background: Color | None) -> None:

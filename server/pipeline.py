@@ -19,7 +19,7 @@ from kernels.reference import AlphaStatistics
 from kernels.transfer import Copies
 from server.codecs.encode import Encoded
 from server.codecs.header import Limits
-from server.job import Options, Source
+from server.job import Options, Refine, Source
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +43,9 @@ class Outcome:
     finish_ms: float
     encode_ms: float
     copies: Copies = field(default_factory=Copies)  # none on a CPU
+    refine: Refine = Refine.OFF  # what was really done
+    decontaminate: float = 0.0  # 0..1, likewise
+    notes: tuple[str, ...] = ()  # sentences for the report
 
 
 class Pipeline(Protocol):
@@ -57,11 +60,7 @@ class Pipeline(Protocol):
         """Images that may be between `open` and `close` at once; 0: any number."""
 
     def seat(self) -> AbstractContextManager[Any]:
-        """What one image needs from `open` to `close`: memory on the device, nothing on a CPU.
-
-        Raises:
-            RuntimeError: more than `seats` are taken.
-        """
+        """What one image needs from `open` to `close`: memory on the device, nothing on a CPU."""
 
     def open(self, source: Source, options: Options, seat: Any) -> Any:
         """The image decoded and prepared: an `Opened`.

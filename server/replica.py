@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kernels.device import DeviceError
 from mattestream.v1 import report_pb2
 from models.errors import DeviceNotAvailable
 from models.model import Model
@@ -41,6 +42,7 @@ class Replica:
     own_workers: Workers | None  # threads of an engine that does not share the cores
     room: asyncio.Semaphore | None  # the pipeline's seats
     users: int = 0
+    is_lost: bool = False  # its device does nothing any more
 
     @asynccontextmanager
     async def seat(self) -> AsyncIterator[Any]:
@@ -57,8 +59,10 @@ class Replica:
         """Ends the threads and frees the model; blocks. Nothing uses the replica any more."""
         if self.own_workers is not None:
             self.own_workers.close()
-        self.pipeline.free()
-        self.model.close()
+        try:
+            self.pipeline.free()
+        finally:
+            self.model.close()
 
 
 def make_replica(
@@ -68,8 +72,10 @@ def make_replica(
     limits: Limits,
     *,
     gpu_jpeg: str = "auto",
+    slot_bytes: int = 4 << 30,
     on_batch: Callable[[int], None],
     on_launch: Callable[[bool], None],
+    on_lost: Callable[[DeviceError], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Replica:
     """A warm model, ready to take images.
@@ -80,11 +86,21 @@ def make_replica(
         workers: the threads that CPU engines run on.
         limits: of the images it takes.
         gpu_jpeg: see `make_pipeline`.
+        slot_bytes: see `make_pipeline`.
         on_batch: told the number of images of every run.
         on_launch: told of every run on a GPU whether it was the replay of a graph.
+        on_lost: told when the device does nothing any more; from another thread.
         clock: seconds.
     """
-    pipeline = make_pipeline(model, target, limits, gpu_jpeg=gpu_jpeg, on_launch=on_launch)
+    pipeline = make_pipeline(
+        model,
+        target,
+        limits,
+        gpu_jpeg=gpu_jpeg,
+        slot_bytes=slot_bytes,
+        on_launch=on_launch,
+        on_lost=on_lost,
+    )
     own_workers: Workers | None = None
     lane: Lane = workers.lane(Stage.RUN)
     if model.engine.device != "cpu":
@@ -110,7 +126,9 @@ def make_pipeline(
     limits: Limits,
     *,
     gpu_jpeg: str = "auto",
+    slot_bytes: int = 4 << 30,
     on_launch: Callable[[bool], None] = lambda is_graph: None,
+    on_lost: Callable[[DeviceError], None] = lambda error: None,
 ) -> Pipeline:
     """The stages for images of `model`, on the device that it is on.
 
@@ -119,7 +137,9 @@ def make_pipeline(
         target: where.
         limits: of the images it takes.
         gpu_jpeg: "on": JPEG is decoded on the GPU; "auto": where nvImageCodec can; "off": never.
+        slot_bytes: memory of a GPU that is kept for the next images.
         on_launch: told of every run on a GPU whether it was the replay of a graph.
+        on_lost: told when the device does nothing any more; from another thread.
 
     Raises:
         DeviceNotAvailable: `gpu_jpeg` is "on", and nvImageCodec cannot.
@@ -129,7 +149,14 @@ def make_pipeline(
     from server.device_pipeline import DevicePipeline  # what a GPU needs is not read on a CPU
 
     decoder = None if gpu_jpeg == "off" else _jpeg_decoder(target, required=gpu_jpeg == "on")
-    return DevicePipeline(model, limits, jpeg=decoder, on_launch=on_launch)
+    return DevicePipeline(
+        model,
+        limits,
+        jpeg=decoder,
+        keep_bytes=slot_bytes,
+        on_launch=on_launch,
+        on_lost=on_lost,
+    )
 
 
 def _jpeg_decoder(target: Target, *, required: bool) -> NvJpegDecoder | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mattestream.v1 import image_pb2, options_pb2, report_pb2
 from models.model import Model
 from server.batcher import Inferred
-from server.job import PixelFormat
+from server.job import PixelFormat, Refine
 from server.pipeline import Opened, Outcome
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _PIXEL_FORMATS = {
     PixelFormat.RGBA8: image_pb2.PIXEL_FORMAT_RGBA8,
     PixelFormat.GRAY8: image_pb2.PIXEL_FORMAT_GRAY8,
 }
+_REFINES = {Refine.OFF: options_pb2.REFINE_OFF, Refine.FAST: options_pb2.REFINE_FAST}
 
 
 def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
@@ -82,7 +83,9 @@ def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
         report.subject_box.CopyFrom(options_pb2.Box(left=left, top=top, right=right, bottom=bottom))
     report.coverage = statistics.coverage
     report.uncertainty = statistics.uncertainty
-    report.refine = options_pb2.REFINE_OFF
+    report.refine = _REFINES[outcome.refine]
+    report.decontaminate = outcome.decontaminate
+    report.notes.extend(outcome.notes)
     for name in outcome.copies.__dataclass_fields__:
         setattr(report.copies, name, getattr(outcome.copies, name))
     report.timings.finish_ms = outcome.finish_ms

@@ -43,6 +43,7 @@ def missing_extra(error: ModuleNotFoundError) -> str:
 @contextlib.contextmanager
 def as_sentences() -> Iterator[None]:
     """Turns the application's and the client's errors into `Failure` and `WrongUse`."""
+    from kernels.device import DeviceError
     from mattestream.errors import InvalidRequest, MattestreamError
     from models.errors import ModelError
     from server.config import ConfigError
@@ -57,5 +58,5 @@ def as_sentences() -> Iterator[None]:
         raise Failure(sentence) from error
     except (ConfigError, InvalidOption, InvalidRequest, NotBuilt) as error:
         raise WrongUse(str(error)) from error
-    except (MattestreamError, ModelError) as error:
+    except (DeviceError, MattestreamError, ModelError) as error:
         raise Failure(str(error)) from error

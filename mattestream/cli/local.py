@@ -11,6 +11,7 @@ from typing import Self
 
 import cv2
 
+from kernels.device import DeviceError
 from mattestream.reply import Removal, removal
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from models.errors import ModelError
@@ -18,7 +19,7 @@ from server import replies
 from server.catalogue import open_registry, targets
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
-from server.config import Config
+from server.config import MEBIBYTE, Config
 from server.options import read_options, read_source
 from server.pipeline import remove_one
 from server.replica import make_pipeline
@@ -37,7 +38,7 @@ class LocalRemover:
         Exception: as `server.options.read_options`, for options that are wrong or not built yet.
     """
 
-    errors = (ImageRejected, ModelError)
+    errors = (ImageRejected, ModelError, DeviceError)
 
     def __init__(
         self, config: Config, message: options_pb2.RemoveOptions, *, workers: int = 1
@@ -50,9 +51,19 @@ class LocalRemover:
         self.model = open_registry(config).load(
             self.options.model or config.model, target, threads=workers
         )
-        self.model.warm()
         limits = Limits(config.max_megapixels, config.max_side_px)
-        self._pipeline = make_pipeline(self.model, target, limits, gpu_jpeg=config.gpu_jpeg)
+        try:
+            self.model.warm()
+            self._pipeline = make_pipeline(
+                self.model,
+                target,
+                limits,
+                gpu_jpeg=config.gpu_jpeg,
+                slot_bytes=config.gpu_slot_mb * MEBIBYTE,
+            )
+        except BaseException:
+            self.model.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +74,7 @@ class LocalRemover:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._pipeline.free()
         self.model.close()
 
     def remove(self, data: bytes) -> Removal:

@@ -13,6 +13,7 @@ import click
 from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences
+from mattestream.cli.treatment_flags import treatment_flags, treatment_of
 from mattestream.request import FormatName, OutputName, build_options
 from mattestream.v1 import options_pb2
 
@@ -47,6 +48,7 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 )
 @click.option("--quality", type=click.IntRange(1, 100), help="Of WebP (80) and JPEG (90).")
 @click.option("--model", metavar="NAME", help="See `mattestream models list`.")
+@treatment_flags
 @click.option("--keep-metadata", is_flag=True, help="Keep ICC profile and resolution.")
 @click.option("--force", is_flag=True, help="Replace results that exist.")
 @click.option("--skip-existing", is_flag=True, help="Leave results that exist, without an error.")
@@ -148,6 +150,7 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
         quality=flags["quality"],
         background=background,
         keep_metadata=flags["keep_metadata"],
+        **treatment_of(flags),
     )
     read_options(options, stream=False)
     return options

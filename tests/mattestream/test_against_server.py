@@ -163,8 +163,8 @@ def test_an_unknown_model_is_model_not_found(client):
 
 
 def test_an_option_of_a_later_version_is_not_built(client):
-    later = options_pb2.RemoveOptions(edges=options_pb2.Edges(feather_px=3))
-    with pytest.raises(NotBuilt, match="feather_px"):
+    later = options_pb2.RemoveOptions(crop=options_pb2.Crop(circle=True))
+    with pytest.raises(NotBuilt, match="crop"):
         client.remove(png(), options=later)
 
 

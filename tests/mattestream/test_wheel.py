@@ -118,7 +118,9 @@ def test_the_wheel_carries_the_application_its_model_and_its_types(wheel):
         "mattestream/py.typed",
         "mattestream/v1/removal_pb2.pyi",
         "mattestream/_app/server/app.py",
-        "mattestream/_app/kernels/cpu.py",
+        "mattestream/_app/kernels/cpu/__init__.py",
+        "mattestream/_app/kernels/cuda/finish.cu",
+        "mattestream/_app/kernels/cuda/prelude.cuh",
         "mattestream/_app/models/builtin/matte-s.toml",
         "mattestream/_app/models/builtin/matte-s.onnx",
     } <= names

@@ -99,6 +99,7 @@ class GatedRegistry(Registry):
         threads: int = 1,
         max_batch: int = 0,
         on_progress: object = None,
+        cancelled: object = None,
     ) -> Model:
         self.loads.append(name)
         assert self.may_load.wait(PATIENCE_S)

@@ -75,6 +75,7 @@ def nan_tiff() -> bytes:
     return buffer.getvalue()
 
 
+LATER = options_pb2.Temporal(smooth=0.5)
 REFUSED: list[tuple[str, Callable[[], removal_pb2.RemoveRequest], grpc.StatusCode, str]] = [
     ("nothing at all", removal_pb2.RemoveRequest, INVALID, "the image is empty: set encoded"),
     ("zero bytes", lambda: encoded(b""), INVALID, "0 bytes"),
@@ -168,9 +169,9 @@ REFUSED: list[tuple[str, Callable[[], removal_pb2.RemoveRequest], grpc.StatusCod
     ),
     (
         "an option of a later version",
-        lambda: request(options=options_pb2.RemoveOptions(edges=options_pb2.Edges(feather_px=2))),
+        lambda: request(options=options_pb2.RemoveOptions(temporal=LATER)),
         grpc.StatusCode.UNIMPLEMENTED,
-        "option edges.feather_px is not built yet",
+        "option temporal.smooth is not built yet",
     ),
 ]
 

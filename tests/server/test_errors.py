@@ -18,6 +18,8 @@ from server.codecs import errors as codec_errors
 from server.codecs.nv_jpeg import NvJpegUnavailable
 from server.config import ConfigError
 from server.errors import TABLE, forget_frames, status_of, trailers
+from server.evaluation.cases import BadTruth
+from server.evaluation.dataset import BadDataset
 from server.option_rules import InvalidOption
 from server.remover import GivenUp
 
@@ -30,6 +32,8 @@ NOT_ON_THE_WIRE = {
     model_errors.PlanNotBuilt,
     model_errors.BuildCancelled,
     model_errors.AccuracyRefused,
+    BadDataset,  # of `mattestream eval` alone
+    BadTruth,
     NvJpegUnavailable,  # becomes a line in the log, or DeviceNotAvailable
 }
 

@@ -140,7 +140,15 @@ async def test_a_signal_drains_and_the_exit_code_is_zero(model_dir: Path, number
         os.kill(os.getpid(), number)
         assert await task == 0
     events = [line["event"] for line in lines]
-    assert events == ["model loaded", "ready", "signal", "draining", "model unloading", "stopped"]
+    assert events == [
+        "devices",
+        "model loaded",
+        "ready",
+        "signal",
+        "draining",
+        "model unloading",
+        "stopped",
+    ]
 
 
 async def test_a_second_signal_stops_at_once(model_dir: Path) -> None:

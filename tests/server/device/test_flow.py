@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from kernels.device import DeviceError, Stream
+from kernels.device import DeviceError, DeviceFull, DeviceLost, Stream
 from models.errors import EngineFailed
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.codecs.nv_jpeg import DecodedOnDevice
 from server.device_pipeline import DevicePipeline
-from server.device_slots import KEEP_BYTES, SlotRing
+from server.device_slots import SlotRing
 from server.job import EncodedSource, Format, Options, Output, PixelFormat, RawSource, Source
 from server.pipeline import remove_one
 from tests.fakes.emulated_device import EmulatedDevice
@@ -137,6 +137,40 @@ def test_an_engine_that_refuses_leaves_the_pipeline_usable(brightness: OnDevice)
         assert run_many(brightness.pipeline, [flat(33)])[0].encoded.data[0] == 33
 
 
+def test_a_device_that_does_nothing_any_more_is_told_and_every_run_says_the_same(
+    brightness: OnDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[DeviceError] = []
+    pipeline = DevicePipeline(brightness.model, LIMITS, on_lost=lost.append)
+    with monkeypatch.context() as patched:
+
+        def dead(waited: object) -> None:
+            raise DeviceError("an illegal address was met")
+
+        patched.setattr(brightness.device, "synchronize", dead)
+        for _ in range(4):  # more often than there are batches in flight
+            with pytest.raises(DeviceLost, match="is lost: an illegal address"):
+                run_many(pipeline, [flat(1)])
+    assert len(lost) == 4
+    assert run_many(pipeline, [flat(8)])[0].encoded.data[0] == 8
+
+
+def test_one_refusal_is_not_the_loss_of_the_device(
+    brightness: OnDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[DeviceError] = []
+    pipeline = DevicePipeline(brightness.model, LIMITS, on_lost=lost.append)
+
+    def refused(*_: object, **__: object) -> None:
+        raise DeviceError("the launch was refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(brightness.device, "launch", refused)
+        with pytest.raises(DeviceError, match="refused"):
+            run_many(pipeline, [flat(1)])
+    assert not lost
+
+
 def test_a_bad_picture_gives_its_slot_back(brightness: OnDevice) -> None:
     for _ in range(brightness.pipeline.seats + 1):
         with pytest.raises(ImageRejected):
@@ -254,31 +288,57 @@ def test_limits_are_checked_before_the_device_decodes(brightness: OnDevice) -> N
     assert not decoder.reused
 
 
-def test_no_more_slots_are_lent_than_there_are() -> None:
-    ring = SlotRing(EmulatedDevice(), 1)
-    with ring.slot(), pytest.raises(RuntimeError, match="all 1 slots are taken"), ring.slot():
-        pass
+def test_who_asks_for_a_slot_more_than_there_are_waits_for_one() -> None:
+    ring = SlotRing(EmulatedDevice(), 1, 1 << 20)
+    got = threading.Event()
+
+    def second() -> None:
+        with ring.slot():
+            got.set()
+
     with ring.slot():
-        pass
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not got.wait(0.05)
+    assert got.wait(PATIENCE_S)
+    thread.join()
 
 
-def test_blocks_too_large_to_keep_are_let_go_of() -> None:
+@pytest.mark.parametrize(("budget", "kept"), [(2 << 20, True), ((2 << 20) - 1, False)])
+def test_idle_slots_keep_no_more_than_their_budget(budget: int, kept: bool) -> None:
     device = EmulatedDevice()
-    ring = SlotRing(device, 1)
-    for nbytes, kept in ((1000, True), (KEEP_BYTES + 1, False)):
-        with ring.slot() as slot:
-            slot.reserve_input(nbytes)
-            slot.reserve_output(nbytes)
+    ring = SlotRing(device, 1, budget)
+    for _ in range(2):
         before = device.allocations
         with ring.slot() as slot:
-            slot.reserve_input(1000)
+            slot.reserve_input(1000)  # blocks are whole MiB
             slot.reserve_output(1000)
-        assert (device.allocations == before) is kept
+    assert (device.allocations == before) is kept
+
+
+def test_a_full_device_takes_back_what_idle_slots_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = EmulatedDevice()
+    ring = SlotRing(device, 2, 1 << 30)
+    with ring.slot() as first, ring.slot() as second:
+        for slot in (first, second):
+            slot.reserve_input(1000)
+    real = device.allocate
+    room = 1 << 20  # for one more MiB, once the idle slot's is back
+
+    def bounded(nbytes: int):  # type: ignore[no-untyped-def]
+        if sum(slot.kept_bytes for slot in ring._free) + nbytes > room:
+            raise DeviceFull("no room")
+        return real(nbytes)
+
+    monkeypatch.setattr(device, "allocate", bounded)
+    with ring.slot() as slot:
+        slot.reserve_output(1000)
+        assert slot.kept_bytes == 2 << 20
 
 
 def test_planes_are_aligned_and_go_up_in_one_piece() -> None:
     device = EmulatedDevice()
-    with SlotRing(device, 1).slot() as slot:
+    with SlotRing(device, 1, 0).slot() as slot:
         slot.reserve_input(2000)
         first, at_first = slot.add_plane(100)
         second, at_second = slot.add_plane(50)
@@ -291,10 +351,10 @@ def test_no_room_on_the_device_is_an_error_of_that_image(
     brightness: OnDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(nbytes: int) -> None:
-        raise DeviceError(f"there is no room for {nbytes} bytes")
+        raise DeviceFull(f"there is no room for {nbytes} bytes")
 
     with monkeypatch.context() as patched:
         patched.setattr(brightness.device, "allocate", full)
-        with pytest.raises(DeviceError, match="no room"):
+        with pytest.raises(DeviceFull, match="no room"):
             remove_one(brightness.pipeline, flat(1, 700, 600), ALPHA)
     assert remove_one(brightness.pipeline, flat(5, 700, 600), ALPHA).outcome.encoded.data[0] == 5

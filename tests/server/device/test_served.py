@@ -10,12 +10,15 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kernels.device import DeviceError, DeviceFull
 from mattestream.v1 import image_pb2, models_pb2, options_pb2, removal_pb2, removal_pb2_grpc
 from models.registry import Registry
 from models.target import Target
 from server.app import App
 from server.config import Config
+from server.replica import Replica, make_replica
 from tests.fakes.emulated_engine import EmulatedRegistry
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.server.fakes import config_message, eventually, frame_message, picture, request
@@ -36,7 +39,14 @@ async def serving(
     tuple[App, EmulatedRegistry, removal_pb2_grpc.BackgroundRemovalServiceAsyncStub]
 ]:
     registry = EmulatedRegistry((folder,), late=True, record=record)
-    defaults = {"port": 0, "metrics_port": -1, "model": "tiny", "threads": 2, "device": "cpu"}
+    defaults = {
+        "port": 0,
+        "metrics_port": -1,
+        "model": "tiny",
+        "threads": 2,
+        "device": "cpu",
+        "gpu_jpeg": "off",
+    }
     app = App(Config(**{**defaults, **settings}), registry=registry)  # type: ignore[arg-type]
     async with app, grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
         try:
@@ -162,12 +172,13 @@ async def test_each_gpu_gets_a_replica_and_the_idlest_gets_the_image(
         engine = registry.engines["tiny"]  # the one loaded last: of the second device
         engine.is_open.clear()
         calls = [removal.Remove(request()) for _ in range(4)]
+        replicas = app.host.state("tiny")[1].replicas  # type: ignore[union-attr]
+        # The first device answers at once; the second one's images stay, so it is the busier one.
         await eventually(lambda: engine.running == 1, "the second device works")
-        users = [replica.users for replica in app.host.state("tiny")[1].replicas]  # type: ignore[union-attr]
         engine.is_open.set()
         devices = {(await call).report.model.device for call in calls}
     assert devices == {"emulated:0 g++", "emulated:1 g++"}
-    assert users[1] == 2
+    assert len(replicas) == 2
 
 
 async def test_metrics_tell_graphs_from_plain_launches(folder: Path) -> None:
@@ -191,6 +202,93 @@ async def test_a_gpu_that_is_not_there_stops_the_start_with_a_sentence(folder: P
             await app.start()
     else:
         pytest.skip("this machine has a GPU")
+
+
+async def test_a_lost_device_is_shown_by_health_and_named_to_callers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(folder) as (app, registry, removal):
+        device = registry.loaded["tiny"].device
+        with monkeypatch.context() as patched:
+
+            def dead(waited: object) -> None:
+                raise DeviceError("an illegal address was met")
+
+            patched.setattr(device, "synchronize", dead)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await removal.Remove(request())
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "emulated:0 g++ is lost" in (refused.value.details() or "")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for service in ("", "models/tiny"):
+                await eventually_not_serving(stub, service)
+
+
+async def eventually_not_serving(stub: object, service: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))  # type: ignore[attr-defined]
+            if reply.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lost_gpu_of_two_gets_no_more_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.app.targets", lambda config: (Target(0), Target(1)))
+    async with serving(folder) as (app, _, removal):
+        hosted = app.host.state("tiny")[1]
+        assert hosted is not None
+        hosted.replicas[0].is_lost = True
+        replies = [await removal.Remove(request()) for _ in range(5)]
+    assert {reply.report.model.device for reply in replies} == {"emulated:1 g++"}
+
+
+async def test_an_image_without_room_on_the_device_is_told_when_to_come_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(folder) as (_, registry, removal):
+        device = registry.loaded["tiny"].device
+
+        def full(nbytes: int) -> None:
+            raise DeviceFull(f"there is no room for {nbytes} bytes")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(device, "allocate", full)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await removal.Remove(request())
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        trailers = dict(refused.value.trailing_metadata() or ())
+        assert trailers["grpc-retry-pushback-ms"] == "1000"
+        assert (await removal.Remove(request())).result.encoded.data
+
+
+async def test_a_replica_that_cannot_be_made_frees_those_before_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.errors import EngineFailed
+    from server import replica_loader
+
+    monkeypatch.setattr("server.app.targets", lambda config: (Target(0), Target(1)))
+    made: list[Replica] = []
+
+    def second_fails(*args: object, **kwargs: object) -> Replica:
+        if made:
+            raise DeviceError("no stream was made")
+        made.append(make_replica(*args, **kwargs))  # type: ignore[arg-type]
+        return made[0]
+
+    monkeypatch.setattr(replica_loader, "make_replica", second_fails)
+    registry = EmulatedRegistry((folder,), late=True)
+    app = App(
+        Config(port=0, metrics_port=-1, model="tiny", threads=1, device="cpu"), registry=registry
+    )
+    with pytest.raises(EngineFailed, match="model 'tiny' on cuda:1: no stream was made"):
+        await app.start()
+    assert made[0].own_workers is not None
+    assert not any(thread.is_alive() for thread in made[0].own_workers._running)
 
 
 async def test_the_models_service_names_the_device(folder: Path) -> None:

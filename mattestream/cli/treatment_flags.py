@@ -1,0 +1,70 @@
+"""Flags about edges and colours, one for each keyword of `mattestream.treatment`.
+
+Called by `mattestream.cli.remove`. What a number may be is the server's to judge, as in the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+
+from mattestream.treatment import DESPILLS, REFINES, TreatmentKeywords
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_FLAGS = (
+    click.option(
+        "--refine",
+        type=click.Choice(list(REFINES)),
+        help="Edges drawn to the picture's.  [default: fast; off on a GPU]",
+    ),
+    click.option("--feather", "feather_px", type=float, metavar="PX", help="Softens the edge."),
+    click.option(
+        "--shift", "shift_px", type=float, metavar="PX", help="Moves the edge out, or in below 0."
+    ),
+    click.option(
+        "--threshold", type=float, metavar="0..1", help="No soft edge: subject from this alpha on."
+    ),
+    click.option("--black-level", type=float, metavar="0..1", help="Alpha up to it becomes 0."),
+    click.option("--white-level", type=float, metavar="0..1", help="Alpha from it on becomes 1."),
+    click.option(
+        "--remove-specks",
+        "remove_specks_px",
+        type=click.IntRange(min=0),
+        metavar="PX",
+        help="Removes separate pieces smaller than this area.",
+    ),
+    click.option(
+        "--fill-holes",
+        "fill_holes_px",
+        type=click.IntRange(min=0),
+        metavar="PX",
+        help="Fills holes smaller than this area.",
+    ),
+    click.option(
+        "--decontaminate",
+        type=float,
+        metavar="0..1",
+        help="Takes the old background's colour out of the edge.  [default: 0.8; 0 on a GPU]",
+    ),
+    click.option(
+        "--despill",
+        type=click.Choice(list(DESPILLS)),
+        help="Removes the cast of a screen of this colour.",
+    ),
+)
+
+
+def treatment_flags(command: _Command) -> _Command:
+    """The command with all the flags, in the order of this file."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def treatment_of(flags: dict[str, Any]) -> TreatmentKeywords:
+    """The keywords among a command's flags."""
+    names = TreatmentKeywords.__annotations__
+    return cast(TreatmentKeywords, {name: flags[name] for name in names})

@@ -1,0 +1,156 @@
+"""From the alpha of a model to finished pixels, on the host: edges, then colours, then what is put
+behind.
+
+    alpha -> refine -> levels -> specks, holes -> shift -> feather
+          -> the subject's colours -> despill -> cut-out or composite
+
+Called by `server.host_pipeline` for every image, and by `server.device_pipeline` for what its fused
+kernel does not do. Colours are un-mixed with the refined alpha, which is nearest to the truth; what
+a caller does to the edge after that is taste, and shows more or less of those colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import cpu
+from kernels.reference import AlphaStatistics
+from server.job import Edges, Format, Options, Output, Refine
+
+U8 = NDArray[np.uint8]
+
+WHITE = (255, 255, 255, 255)
+_OWN_COLOURS = (
+    "the image has an alpha of its own, so its colours were taken for the subject's: "
+    "decontaminate was not applied"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a pipeline does where the caller leaves it the choice."""
+
+    refine: Refine
+    decontaminate: float  # 0..1; for outputs that have colours
+
+
+# Refinement makes better edges, but takes ten times what the rest of a cut-out takes, and on a GPU it
+# brings the alpha down to the host (docs/protocol.md has the figures): who wants it asks for it.
+DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options with the choices made that they leave open."""
+
+    options: Options
+    refine: Refine
+    decontaminate: float  # 0..1
+
+    @property
+    def is_plain(self) -> bool:
+        """True when nothing is done to edges or colours."""
+        return (
+            self.refine is Refine.OFF
+            and self.decontaminate == 0
+            and self.options.edges == Edges()
+            and self.options.despill is None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Pixels ready for `server.codecs.encode`, and what the report says of them."""
+
+    pixels: U8  # (H, W) alpha, (H, W, 3) RGB or (H, W, 4) RGBA
+    alpha_u8: U8  # (H, W), as in the result
+    statistics: AlphaStatistics
+    refine: Refine
+    decontaminate: float
+    notes: tuple[str, ...] = ()
+
+
+def plan(options: Options, defaults: Defaults) -> Plan:
+    """What will be done for `options`."""
+    refine = defaults.refine if options.refine is None else options.refine
+    if options.output is Output.ALPHA:
+        return Plan(options, refine, 0.0)  # there are no colours
+    strength = defaults.decontaminate if options.decontaminate is None else options.decontaminate
+    return Plan(options, refine, strength)
+
+
+def finish(rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, wanted: Plan) -> Finished:
+    """The finished image.
+
+    Args:
+        rgb_u8: (H, W, 3), the source.
+        alpha_u8: (H, W), the model's at the source's size, multiplied by `own_alpha_u8`.
+        own_alpha_u8: (H, W), the source's own; None: it is opaque.
+        wanted: what to make.
+    """
+    options = wanted.options
+    # How sure the model was does not change by what is done afterwards; box and coverage do.
+    seen = cpu.alpha_statistics(alpha_u8)
+    own = own_alpha_u8
+    if own is not None and cv2.minMaxLoc(own)[0] == 255:
+        own = None
+    refined = alpha_u8
+    if wanted.refine is Refine.FAST:
+        # Under a transparent pixel anything may lie: edges are what a viewer sees.
+        visible = rgb_u8 if own is None else cpu.composite(rgb_u8, own, WHITE)
+        refined = cpu.guided_refine(visible, alpha_u8)
+        if own is not None:
+            refined = np.minimum(refined, own)
+    alpha = shape(refined, options.edges)
+    statistics = seen
+    if alpha is not alpha_u8:
+        after = cpu.alpha_statistics(alpha)
+        statistics = AlphaStatistics(after.box, after.coverage, seen.uncertainty)
+    strength = wanted.decontaminate
+    notes: tuple[str, ...] = ()
+    if strength and own is not None:
+        # Its colours are un-mixed already, or its edges would be cleaned twice.
+        strength = 0.0
+        if options.decontaminate:
+            notes = (_OWN_COLOURS,)
+    pixels = alpha
+    if options.output is not Output.ALPHA:
+        colours = rgb_u8
+        if strength:
+            colours = cpu.foreground(rgb_u8, refined, strength, shown_u8=alpha)
+        if options.despill is not None:
+            colours = cpu.despill(colours, options.despill.value)
+        pixels = _put_together(colours, alpha, options)
+    return Finished(pixels, alpha, statistics, wanted.refine, strength, notes)
+
+
+def shape(alpha_u8: U8, edges: Edges) -> U8:
+    """The alpha with its edge treated, (H, W) uint8; the same array when nothing is asked for."""
+    alpha = alpha_u8
+    if edges.black_level > 0 or edges.white_level < 1 or edges.threshold is not None:
+        alpha = cpu.levels(alpha, edges.black_level, edges.white_level, edges.threshold)
+    if edges.remove_specks_px:
+        alpha = cpu.remove_specks(alpha, edges.remove_specks_px)
+    if edges.fill_holes_px:
+        alpha = cpu.fill_holes(alpha, edges.fill_holes_px)
+    if edges.shift_px:
+        alpha = cpu.shift(alpha, edges.shift_px)
+    if edges.feather_px:
+        alpha = cpu.feather(alpha, edges.feather_px)
+    return alpha
+
+
+def _put_together(colours: U8, alpha: U8, options: Options) -> U8:
+    """(H, W, 3) RGB or (H, W, 4) RGBA."""
+    if options.output is Output.COMPOSITE:
+        color = options.background
+        if color is None:
+            raise ValueError("a composite needs a background; server.options should have said so")
+        return cpu.composite(colours, alpha, (color.red, color.green, color.blue, color.alpha))
+    if options.format is Format.ZIP:
+        return colours  # colours and alpha travel as two files
+    return cpu.cutout(colours, alpha)
