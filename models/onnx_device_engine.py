@@ -19,7 +19,7 @@ from models import onnx_session
 from models.device_engine import TensorSpec
 from models.errors import EngineFailed
 from models.manifest import Manifest
-from models.onnx_session import CPU, CUDA
+from models.onnx_session import CPU, CUDA, Network
 
 ELEMENTS = {"fp32": np.float32, "fp16": np.float16}
 
@@ -83,18 +83,19 @@ class OnnxDeviceEngine:
         """
         self._provider = provider
         self._stream = stream
-        self._network: Any = onnx_session.open_network(
-            path, manifest, provider=provider.name, provider_options=_options(provider, stream)
-        )
         wanted = manifest.input
         sides = (wanted.height, wanted.width)
         shape = (3, *sides) if wanted.layout == "NCHW" else (*sides, 3)
-        element = self._network.precision
+        self._networks = _opened(
+            path, manifest, provider, _options(provider, stream), buckets=buckets, shape=shape
+        )
+        first = self._networks[buckets[0]]
+        element = first.precision
         self.name = onnx_session.NAME
         self.device = device.name
         self.precision = str(element)
         self.buckets = tuple(buckets)
-        self.input = TensorSpec(self._network.source.name, shape, element)
+        self.input = TensorSpec(first.source.name, shape, element)
         self.output = self._probed(device)
 
     def bind(self, batch: int, source: int, target: int) -> OnnxBinding:
@@ -113,14 +114,14 @@ class OnnxDeviceEngine:
             (batch, *spec.shape),
             target,
         )
-        return OnnxBinding(self._network.session, io, self._stream)
+        return OnnxBinding(self._networks[batch].session, io, self._stream)
 
     def close(self) -> None:
-        """Lets go of the session; no binding is used any more."""
-        self._network = None
+        """Lets go of the sessions; no binding is used any more. May be called twice."""
+        self._networks = {}
 
     def _bound_input(self, batch: int, source: int) -> Any:
-        io = self._network.session.io_binding()
+        io = self._networks[batch].session.io_binding()
         io.bind_input(
             self.input.name,
             self._provider.device_type,
@@ -137,14 +138,50 @@ class OnnxDeviceEngine:
         source = device.allocate(first * self.input.nbytes)
         device.clear(source.address, source.nbytes, self._stream)
         io = self._bound_input(first, source.address)
-        target = self._network.target
+        network = self._networks[first]
+        target = network.target
         io.bind_output(target.name, self._provider.device_type, self._provider.index)
-        OnnxBinding(self._network.session, io, self._stream).enqueue(self._stream)
+        OnnxBinding(network.session, io, self._stream).enqueue(self._stream)
         device.synchronize(self._stream)
         (value,) = io.get_outputs()
         return TensorSpec(
             target.name, tuple(value.shape())[1:], onnx_session.PRECISIONS[target.type]
         )
+
+
+def _opened(
+    path: Path,
+    manifest: Manifest,
+    provider: Provider,
+    options: dict[str, str],
+    *,
+    buckets: Sequence[int],
+    shape: tuple[int, ...],
+) -> dict[int, Network]:
+    """A network for each batch size: one session for all, or one each where that is refused.
+
+    A graph that computes with its own sides (Shape, Gather, Concat) has nodes that the CUDA
+    provider leaves to the CPU, which we do not allow. With every side fixed they fold away.
+    """
+    try:
+        whole = onnx_session.open_network(
+            path, manifest, provider=provider.name, provider_options=options
+        )
+    except EngineFailed as refused:
+        try:
+            return {
+                bucket: onnx_session.open_network(
+                    path,
+                    manifest,
+                    provider=provider.name,
+                    provider_options=options,
+                    input_shape=(bucket, *shape),
+                )
+                for bucket in buckets
+            }
+        except EngineFailed:
+            raise refused from None
+    return dict.fromkeys(buckets, whole)
 
 
 class OnnxBinding:

@@ -51,6 +51,7 @@ def open_network(
     *,
     provider: str = CPU,
     provider_options: dict[str, str] | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Network:
     """The network of an ONNX file.
 
@@ -59,6 +60,8 @@ def open_network(
         manifest: what it should be.
         provider: `CPU` or `CUDA`.
         provider_options: as ONNX Runtime takes them.
+        input_shape: fixes the sides that the graph leaves open, so that what it computes from them
+            folds away; None: they stay open.
 
     Raises:
         EngineFailed: ONNX Runtime refuses the file.
@@ -73,7 +76,14 @@ def open_network(
         )
     if provider == CUDA and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds the CUDA libraries that pip installed
-    session = _session(path, provider, provider_options or {})
+    # What is checked is what the file says; with its sides fixed it would say less.
+    declared = None if input_shape is None else _session(path, CPU, {}, {})
+    fixed: dict[str, int] = {}
+    if declared is not None and input_shape is not None:
+        source, _ = _checked(declared, manifest)
+        named = zip(source.shape, input_shape, strict=True)
+        fixed = {name: size for name, size in named if isinstance(name, str)}
+    session = _session(path, provider, provider_options or {}, fixed)
     ran_on = session.get_providers()[0]
     if ran_on != provider:  # ONNX Runtime only logs that it fell back
         raise DeviceNotAvailable(
@@ -81,9 +91,7 @@ def open_network(
             f"check the NVIDIA driver and the CUDA libraries "
             f"(pip install 'onnxruntime-gpu[cuda,cudnn]'), or use --device cpu"
         )
-    source, target = check_graph(
-        manifest, _tensors(session.get_inputs()), _tensors(session.get_outputs())
-    )
+    source, target = _checked(declared or session, manifest)
     if source.type not in PRECISIONS:
         allowed = ", ".join(PRECISIONS)
         raise ManifestError(
@@ -106,7 +114,14 @@ def run_options(**entries: str) -> Any:
     return options
 
 
-def _session(path: Path, provider: str, provider_options: dict[str, str]) -> Any:
+def _checked(session: Any, manifest: Manifest) -> tuple[Tensor, Tensor]:
+    """The input to feed and the output to read, as the manifest says."""
+    return check_graph(manifest, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
+
+
+def _session(
+    path: Path, provider: str, provider_options: dict[str, str], fixed: dict[str, int]
+) -> Any:
     options = ort.SessionOptions()
     # One thread a run, and as many runs as cores: twice the images per second of one run on all
     # cores, and a waiting thread that spins would take a core from another run.
@@ -116,6 +131,8 @@ def _session(path: Path, provider: str, provider_options: dict[str, str]) -> Any
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    for name, size in fixed.items():
+        options.add_free_dimension_override_by_name(name, size)
     # Fatal errors only: what matters is raised, and old exporters cause a page of warnings a load.
     options.log_severity_level = 4
     try:

@@ -1,5 +1,5 @@
-"""How a picture gets into a slot: decoded by the CPU into page-locked memory, decoded by the device,
-or taken as the raw pixels that came.
+"""How a picture gets into a slot: decoded by the CPU into page-locked memory, decoded by the
+device, or taken as the raw pixels that came.
 
 Called by `server.device_pipeline` in a worker thread; nothing is copied to the device here.
 """

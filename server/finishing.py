@@ -38,8 +38,8 @@ class Defaults:
     decontaminate: float  # 0..1; for outputs that have colours
 
 
-# Refinement makes better edges, but takes ten times what the rest of a cut-out takes, and on a GPU it
-# brings the alpha down to the host (docs/protocol.md has the figures): who wants it asks for it.
+# Refinement makes better edges, but takes ten times what the rest of a cut-out takes, and on a GPU
+# it brings the alpha down to the host (docs/protocol.md has the figures): who wants it asks for it.
 DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
 
 

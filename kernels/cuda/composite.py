@@ -120,8 +120,8 @@ def _check_reach(foreground: NDArray[np.void], backdrop: Backdrop) -> None:
         if scaled > _MOST or abs(corner) + side > _MOST:
             raise ValueError(
                 f"the background would be scaled to {backdrop.width} x {backdrop.height} pixels"
-                f" with its corner at {backdrop.left}, {backdrop.top}; at most {_MOST} are allowed each"
-                " way: cut the background, or fit it by 'contain', 'tile' or 'stretch'"
+                f" with its corner at {backdrop.left}, {backdrop.top}; at most {_MOST} are"
+                " allowed each way: cut the background, or fit it by 'contain', 'tile' or 'stretch'"
             )
 
 

@@ -46,8 +46,8 @@ def machine() -> dict[str, object]:
 
 def _gpus() -> dict[str, object]:
     """By CuPy, which the check cannot do without; the reason when it sees none."""
-    from kernels.gpus import devices, import_cupy
     from kernels.device import DeviceError
+    from kernels.gpus import devices, import_cupy
 
     try:
         found = devices()

@@ -152,8 +152,8 @@ class CudaClock:
     """CUDA events around the work, the L2 cache swept before each round.
 
     It is swept by reading: lines that were written would be carried back to memory within the time
-    that is measured. The sweep also gives the host time to queue everything before the device comes to it, so that
-    the gaps between launches are the device's own.
+    that is measured. The sweep also gives the host time to queue everything before the device comes
+    to it, so that the gaps between launches are the device's own; `recorded` does away with them.
     """
 
     def __init__(self, device: Any, rounds: int = _ROUNDS) -> None:

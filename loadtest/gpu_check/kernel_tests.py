@@ -22,6 +22,7 @@ FOLDER = ROOT / "tests" / "kernels" / "cuda"
 # What these look at is the emulated device itself, an emulated driver, or the compiler.
 NOT_OF_THE_DEVICE = (
     "test_cupy_device.py",
+    "test_documentation.py",
     "test_emulated_device.py",
     "test_nvrtc.py",
     "test_parameters.py",
@@ -33,7 +34,7 @@ SETTINGS = "[pytest]\naddopts = --import-mode=importlib\npythonpath = {root}\nma
 
 
 def rows() -> Iterator[Row]:
-    """One row per test file, each run by itself: a file that hangs or loses the device costs its own
+    """One row per test file, each run by itself: one that hangs or loses the device costs its own
     row, and rows are kept as they come.
     """
     with tempfile.TemporaryDirectory(prefix="mattestream-kernels-") as folder:

@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,10 +123,8 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Ends the process and what it started: a test or a sanitizer left behind would go on using
     the GPU that the next section measures.
     """
-    try:
+    with suppress(ProcessLookupError):  # all of it has ended
         os.killpg(process.pid, signal.SIGKILL)  # the leader of its group by `start_new_session`
-    except ProcessLookupError:  # all of it has ended
-        pass
     process.wait()
 
 

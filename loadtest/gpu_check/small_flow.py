@@ -1,4 +1,4 @@
-"""The server's pipeline on tiny frames, for compute-sanitizer to watch: graphs, the three streams of
+"""The server's pipeline on tiny frames, for compute-sanitizer to watch: graphs, the streams of
 upload, computing and download, and slots that frames of several sizes use one after another.
 
 compute-sanitizer --tool memcheck python -m loadtest.gpu_check.small_flow
@@ -23,7 +23,7 @@ _ROUNDS = 3
 
 
 class RedEngine:
-    """Answers the input's first channel, by a kernel of ours: a library's own kernels would take the
+    """Answers the input's first channel, by a kernel of ours: a library's own would take the
     sanitizer minutes.
     """
 

@@ -23,6 +23,7 @@ from kernels.cuda import (
 )
 from kernels.image import PixelFormat, job_struct
 from kernels.letterbox import Placement
+from kernels.reference.activate import Activation
 from kernels.reference.finish import FinishOutput
 from kernels.reference.rgba_to_nv12 import RGBToYCbCr
 from loadtest.gpu_check.bench import Bench, Queue, Size
@@ -63,7 +64,7 @@ def _resize(
     return prepare
 
 
-def _activate(activation: activate.Activation, layout: Literal["NCHW", "NHWC"]) -> Prepare:
+def _activate(activation: Activation, layout: Literal["NCHW", "NHWC"]) -> Prepare:
     def prepare(bench: Bench, size: Size) -> Queue:
         raw, target = bench.random(2 * 2 * 3 * pixels(size)), bench.empty(2 * 4 * pixels(size))
         flags, ranges = bench.empty(2 * 4), bench.empty(2 * 8)

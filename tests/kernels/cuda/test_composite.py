@@ -253,7 +253,9 @@ def test_a_canvas_of_no_pixels_is_refused(device, stream):
 def test_a_thin_background_that_would_be_scaled_beyond_32_bits_is_refused(device, stream):
     canvas = image_struct(((256, 3 * 65535),), 65535, 100, PixelFormat.RGB8)
     behind = image_struct(((256, 3),), 1, 65535, PixelFormat.RGB8)
-    with pytest.raises(ValueError, match="scaled to 65535 x 4294836225 pixels.*at most 1073741824"):
+    with pytest.raises(
+        ValueError, match=r"scaled to 65535 x 4294836225 pixels.*at most 1073741824"
+    ):
         composite_image(
             device,
             stream,

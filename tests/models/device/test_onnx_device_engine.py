@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from kernels.device import Device, Stream
+from models import onnx_session
 from models.errors import DeviceNotAvailable, EngineFailed
 from models.manifest import read_manifest
 from models.onnx_device_engine import OnnxDeviceEngine, Provider
@@ -141,3 +142,44 @@ def test_the_cuda_session_may_not_fall_back_and_runs_on_the_given_stream(
     (options,) = seen["provider_options"]  # type: ignore[misc]
     assert options["device_id"] == "3"
     assert options["user_compute_stream"] == str(stream.handle)
+
+
+def test_where_open_sides_are_refused_each_batch_size_gets_a_session_of_its_own(
+    tmp_path: Path, device: Device, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, opened = onnx_session._session, []
+
+    def refuses_open_sides(path, provider, options, fixed):  # type: ignore[no-untyped-def]
+        if not fixed and len(opened) == 0:
+            opened.append({})
+            raise EngineFailed("nodes would be left to the CPU")
+        opened.append(fixed)
+        return real(path, provider, options, fixed)
+
+    monkeypatch.setattr(onnx_session, "_session", refuses_open_sides)
+    made = engine(tmp_path, device, stream)
+    assert [fixed for fixed in opened if fixed] == [{"batch": 1}, {"batch": 2}, {"batch": 4}]
+    for batch in (1, 2, 4):
+        images = np.random.default_rng(batch).random((batch, 3, 32, 32), np.float32)
+        source, target = put(device, images), empty(device, batch * made.output.nbytes)
+        made.bind(batch, source.address, target.address).enqueue(stream)
+        device.synchronize(stream)
+        raw = get(device, target, (batch, 1, 32, 32), np.float32)
+        assert np.allclose(raw[:, 0], images.mean(axis=1), atol=1e-6)
+
+
+def test_a_file_that_is_refused_either_way_keeps_the_first_words(
+    tmp_path: Path, device: Device, stream: Stream
+) -> None:
+    manifest = read_manifest(write_tiny_model(tmp_path, "acorn"))
+    (tmp_path / "acorn.onnx").write_bytes(b"no network")
+    with pytest.raises(EngineFailed, match="cannot load"):
+        OnnxDeviceEngine(
+            tmp_path / "acorn.onnx", manifest, device, stream, Provider.host(), buckets=(1,)
+        )
+
+
+def test_closing_twice_does_no_harm(tmp_path: Path, device: Device, stream: Stream) -> None:
+    made = engine(tmp_path, device, stream)
+    made.close()
+    made.close()
