@@ -1,4 +1,4 @@
-"""Kernels without barriers at the largest allowed sides: an index that overflows writes elsewhere.
+"""Kernels that go pixel by pixel, at the longest allowed sides: one that overflows misses some.
 
 Every pixel of a constant picture must become what the pixel of a small one becomes. On a GPU the
 pictures have 50 megapixels; on the CPU a strip with the same longest side.
