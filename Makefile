@@ -14,7 +14,7 @@ PROTO_PATHS     := $(PROTOS:protos/%=%)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-fast gpu-libraries gpu-proof gpu-check check format protos protos-check breaking wheel clean
+.PHONY: help demo serve test test-fast gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-fast: $(VENV)/.dev ## Run the tests that take under a few seconds each.
 
 gpu-libraries: $(VENV)/.gpu-proof ## Add the GPU libraries that need no GPU (1 GB), and compile every kernel with them.
 	$(BIN)/python -m kernels.nvrtc
+
+sanitize: $(VENV)/.dev ## Run the kernels on the CPU under the address and undefined-behaviour sanitizers.
+	$(BIN)/python -m pytest tests/kernels/cuda/test_sanitizers.py
 
 gpu-proof: gpu-libraries ## Run the tests of the GPU path that need no GPU, with those libraries.
 	CI=true $(BIN)/python -m pytest tests/kernels/cuda tests/models/tensorrt tests/models/device tests/server/device $(PYTEST_ARGS)
