@@ -22,6 +22,7 @@ from server.codecs.header import Header, Limits, check_limits, read_header
 from server.codecs.raw import planes, ycbcr_of
 from server.device_slots import Slot, aligned
 from server.job import EncodedSource, PixelFormat, RawSource, Source
+from server.shrink import shrunk
 
 if TYPE_CHECKING:
     from server.codecs.nv_jpeg import DecodedOnDevice
@@ -64,7 +65,15 @@ class Intake:
         self.stream = device.new_stream()  # of the decoder on the device: slower than an upload
         self._decoding = threading.Lock()
 
-    def take(self, source: Source, slot: Slot, *, keep_metadata: bool, needs_pixels: bool) -> Found:
+    def take(
+        self,
+        source: Source,
+        slot: Slot,
+        *,
+        keep_metadata: bool,
+        needs_pixels: bool,
+        max_megapixels: float = 0.0,
+    ) -> Found:
         """The picture in the slot, or on the device already.
 
         Args:
@@ -72,11 +81,15 @@ class Intake:
             slot: empty.
             keep_metadata: read the ICC profile and the resolution too.
             needs_pixels: the host will need the picture's own colours.
+            max_megapixels: a larger picture is made smaller, by the CPU; 0: none is.
 
         Raises:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.
             DeviceFull: there is not enough memory for it.
         """
+        if max_megapixels:
+            decoded = decode(source, self._limits, keep_metadata=keep_metadata)
+            return _found(shrunk(decoded, max_megapixels), slot)
         if isinstance(source, RawSource):
             return self._take_raw(source, slot)
         if not (keep_metadata or needs_pixels):
@@ -113,8 +126,7 @@ class Intake:
             keep_metadata=keep_metadata,
             room=lambda nbytes: _reserved(slot, nbytes),
         )
-        height, width = decoded.rgb.shape[:2]
-        return Found(width, height, decoded.format, _fill_decoded(decoded, slot), decoded)
+        return _found(decoded, slot)
 
     def _take_raw(self, source: RawSource, slot: Slot) -> Found:
         """Raw pixels in the slot as they came, strides and all."""
@@ -133,6 +145,11 @@ class Intake:
             ycbcr=ycbcr_of(source) if has_chroma else None,
         )
         return Found(source.width, source.height, "raw", image, None)
+
+
+def _found(decoded: Decoded, slot: Slot) -> Found:
+    height, width = decoded.rgb.shape[:2]
+    return Found(width, height, decoded.format, _fill_decoded(decoded, slot), decoded)
 
 
 def _reserved(slot: Slot, nbytes: int) -> NDArray[np.uint8]:

@@ -131,6 +131,7 @@ class DevicePipeline:
             seat,
             keep_metadata=options.keep_metadata,
             needs_pixels=options.format is Format.ZIP or not planned.is_plain,
+            max_megapixels=options.max_megapixels,
         )
         decoded_at = perf_counter()
         wanted = _wanted(planned, found.width, found.height)

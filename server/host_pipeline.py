@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from kernels import cpu
 from models.model import Model
+from models.recurrent import RecurrentModel
 from server.codecs.decode import Decoded, decode
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
 from server.finishing import DEFAULTS, WHITE, finish, plan
 from server.job import Options, Source
 from server.pipeline import Opened, Outcome
+from server.shrink import shrunk
+from server.streams.memory import Seen
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +57,7 @@ class HostPipeline:
         """
         started = perf_counter()
         decoded = decode(source, self.limits, keep_metadata=options.keep_metadata)
+        decoded = shrunk(decoded, options.max_megapixels)
         decoded_at = perf_counter()
         visible = decoded.rgb
         if decoded.alpha is not None:
@@ -79,8 +83,27 @@ class HostPipeline:
         Raises:
             EngineFailed: the engine could not run, or answered nonsense.
         """
+        if isinstance(self.model, RecurrentModel):
+            return np.stack([self._step(self.model, opened) for opened in batch])
         tensors = [opened.tensor for opened in batch]
-        return self.model.run(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
+        alphas = self.model.run(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
+        for place, opened in enumerate(batch):
+            if opened.memory is not None:
+                alphas[place] = opened.memory.remember(self._seen(opened), alphas[place])
+        return alphas
+
+    def _step(self, model: RecurrentModel, opened: HostOpened) -> NDArray[np.float32]:
+        """The alpha of one frame of its stream, with the states of the frame before."""
+        if opened.memory is None:
+            return model.step(opened.tensor, None)[0]
+        seen = self._seen(opened)
+        alpha, states = model.step(opened.tensor, opened.memory.states_for(seen))
+        return opened.memory.remember(seen, alpha, states)
+
+    def _seen(self, opened: HostOpened) -> Seen:
+        assert opened.memory is not None
+        size = (opened.width, opened.height)
+        return opened.memory.look_at(opened.tensor, self.model.manifest.input, size)
 
     def close(self, opened: HostOpened, answer: NDArray[np.float32], options: Options) -> Outcome:
         """The result made of `opened` and its network alpha.

@@ -101,6 +101,7 @@ class Options:
     quality: int = 90  # 1..100, JPEG and WebP
     background: Color | None = None  # set exactly when output is COMPOSITE
     keep_metadata: bool = False
+    max_megapixels: float = 0.0  # the source is made smaller to this area first; 0: it is not
     refine: Refine | None = Refine.OFF  # None: the pipeline's choice, see `server.finishing`
     edges: Edges = Edges()
     decontaminate: float | None = 0.0  # 0..1; None: the pipeline's choice

@@ -1,20 +1,19 @@
-"""The rule of each option: which values are allowed, which are built, which ask for nothing.
+"""The kinds of rules that options have: which values are allowed, which are built, which ask for
+nothing.
 
-`server.options` walks a request's fields along this table. `docs/protocol.md` tells callers the
-same in words.
+Each group of `server.options` lists its fields with them, and `server.options.reader` walks a
+request's fields along. `docs/protocol.md` tells callers the same in words.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from mattestream import __version__
-from mattestream.v1 import options_pb2
 
 
 class InvalidOption(Exception):
@@ -33,6 +32,13 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class Later:
     """Not built: any value is refused by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Makes no sense where it stands; the sentence says where it does."""
+
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,54 +93,14 @@ class Number:
             )
 
 
-Rule = Built | Later | Choice | Number
+Rule = Built | Later | Refused | Choice | Number
 
-_UINT32_MAX = 2**32 - 1
-_ANY = Number(-math.inf, math.inf)
-_SHARE = Number(0, 1)
+UINT32_MAX = 2**32 - 1
 
-# One line per field, by path. A message without a line is walked into; a field without a line is
-# refused.
-RULES: Mapping[str, Rule] = {
-    "model": Built(),
-    "output": Choice(
-        frozenset(
-            {options_pb2.OUTPUT_CUTOUT, options_pb2.OUTPUT_ALPHA, options_pb2.OUTPUT_COMPOSITE}
-        )
-    ),
-    "format": Choice(frozenset(range(1, 7))),  # all six
-    "quality": Number(1, 100, is_built=True),
-    "edges.refine": Choice(frozenset({options_pb2.REFINE_OFF, options_pb2.REFINE_FAST})),
-    "edges.feather_px": Number(0, 100, neutral=0, is_built=True),
-    "edges.shift_px": Number(-100, 100, neutral=0, is_built=True),
-    "edges.threshold": Number(0, 1, is_built=True),
-    "edges.black_level": Number(0, 1, neutral=0, is_built=True),
-    "edges.white_level": Number(0, 1, neutral=1, is_built=True),
-    "edges.remove_specks_px": Number(0, _UINT32_MAX, neutral=0, is_built=True),
-    "edges.fill_holes_px": Number(0, _UINT32_MAX, neutral=0, is_built=True),
-    "foreground.decontaminate": Number(0, 1, neutral=0, is_built=True),
-    "foreground.despill": Choice(frozenset({options_pb2.DESPILL_GREEN, options_pb2.DESPILL_BLUE})),
-    "background.color": Built(),
-    "background.image": Later(),
-    "background.blur": Later(),
-    "background.inpaint": Later(),
-    "crop": Later(),  # an empty crop asks for a cut to the subject
-    "subject.choice": Choice(frozenset({options_pb2.SUBJECT_CHOICE_ALL})),
-    "subject.points": Later(),
-    "subject.box": Later(),
-    "subject.mask": Later(),
-    "subject.trimap": Later(),
-    "subject.region": Later(),
-    "shadow.kind": Choice(frozenset()),
-    "shadow.opacity": _SHARE,
-    "shadow.blur_px": Number(0, 200),
-    "shadow.offset_x_px": _ANY,
-    "shadow.offset_y_px": _ANY,
-    "tensor": Later(),
-    "temporal.smooth": Number(0, 0.95, neutral=0),
-    "keep_metadata": Built(),
-    "shared_memory_output": Later(),
-}
+
+def not_built(what: str, instead: str) -> NotBuilt:
+    """The refusal of something that a later version will have; `instead` says what to do."""
+    return NotBuilt(f"{what} is not built yet in this server ({__version__}): {instead}")
 
 
 def shown(message: Message, field_name: str) -> str:

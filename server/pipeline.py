@@ -20,6 +20,7 @@ from kernels.transfer import Copies
 from server.codecs.encode import Encoded
 from server.codecs.header import Limits
 from server.job import Options, Refine, Source
+from server.streams.memory import StreamMemory
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Opened:
     notes: tuple[str, ...]  # sentences for the report
     decode_ms: float
     prepare_ms: float
+    memory: StreamMemory | None = None  # of a stream's frames; read and written within `run`
 
 
 @dataclass(frozen=True, slots=True)

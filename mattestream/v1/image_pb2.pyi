@@ -342,6 +342,75 @@ class MaskRle(_message.Message):
 Global___MaskRle: _TypeAlias = MaskRle  # noqa: Y015
 
 @_typing.final
+class Polygon(_message.Message):
+    """One closed outline of a mask: its last point is joined to its first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    HOLE_FIELD_NUMBER: _builtins.int
+    OUTER_FIELD_NUMBER: _builtins.int
+    hole: _builtins.bool
+    """True when this is the outline of a hole. COCO's polygons know none: its tools fill them, so leave them out there,
+    or use MaskRle.
+    """
+    outer: _builtins.int
+    """Index, in Polygons.polygons, of the outer outline that a hole lies in; of an outer outline its own index."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x and y in turn, as COCO has them: pixels of the result, 0 is the left (upper) edge of the first column (row). At
+        least 3 points; an outer outline runs clockwise as seen, a hole against it. No point of it is further than 1 pixel
+        from the mask's own outline.
+        """
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[_builtins.float] | None = ...,
+        hole: _builtins.bool = ...,
+        outer: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hole", b"hole", "outer", b"outer", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Polygon: _TypeAlias = Polygon  # noqa: Y015
+
+@_typing.final
+class Polygons(_message.Message):
+    """The outlines of a binary mask. Even-odd filling of all of them gives the mask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    POLYGONS_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """Rows of the mask."""
+    width: _builtins.int
+    """Columns of the mask."""
+    @_builtins.property
+    def polygons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Polygon]:
+        """Outer outlines by area, largest first, each followed by its holes."""
+
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        polygons: _abc.Iterable[Global___Polygon] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "polygons", b"polygons", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Polygons: _TypeAlias = Polygons  # noqa: Y015
+
+@_typing.final
 class Tensor(_message.Message):
     """A model-ready array, row-major and little-endian."""
 
@@ -410,6 +479,7 @@ class Result(_message.Message):
     SHARED_MEMORY_FIELD_NUMBER: _builtins.int
     MASK_RLE_FIELD_NUMBER: _builtins.int
     TENSOR_FIELD_NUMBER: _builtins.int
+    POLYGONS_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     width: _builtins.int
@@ -422,7 +492,9 @@ class Result(_message.Message):
 
     @_builtins.property
     def raw(self) -> Global___RawImage:
-        """Pixels: GRAY8 for an alpha, RGBA8 for a cut-out, RGB8 for a composite on an opaque background."""
+        """Pixels: GRAY8 for an alpha, RGBA8 for a cut-out, RGB8 for a composite, or RGBA8 where that is translucent or a
+        circle.
+        """
 
     @_builtins.property
     def shared_memory(self) -> Global___SharedMemoryImage:
@@ -436,6 +508,10 @@ class Result(_message.Message):
     def tensor(self) -> Global___Tensor:
         """For OUTPUT_TENSOR."""
 
+    @_builtins.property
+    def polygons(self) -> Global___Polygons:
+        """For OUTPUT_POLYGONS."""
+
     def __init__(
         self,
         *,
@@ -444,14 +520,15 @@ class Result(_message.Message):
         shared_memory: Global___SharedMemoryImage | None = ...,
         mask_rle: Global___MaskRle | None = ...,
         tensor: Global___Tensor | None = ...,
+        polygons: Global___Polygons | None = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encoded", b"encoded", "mask_rle", b"mask_rle", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encoded", b"encoded", "mask_rle", b"mask_rle", "polygons", b"polygons", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encoded", b"encoded", "height", b"height", "mask_rle", b"mask_rle", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encoded", b"encoded", "height", b"height", "mask_rle", b"mask_rle", "polygons", b"polygons", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["encoded", "raw", "shared_memory", "mask_rle", "tensor"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["encoded", "raw", "shared_memory", "mask_rle", "tensor", "polygons"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 

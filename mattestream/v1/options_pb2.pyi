@@ -37,9 +37,11 @@ class _OutputEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Output.ValueTy
     OUTPUT_COMPOSITE: _Output.ValueType  # 3
     """The subject on the background that `background` describes."""
     OUTPUT_MASK_RLE: _Output.ValueType  # 4
-    """A binary mask at `edges.threshold` as COCO run lengths."""
+    """A binary mask at `edges.threshold` as COCO run lengths. It has a form of its own: `format` must be unset."""
     OUTPUT_TENSOR: _Output.ValueType  # 5
-    """A model-ready tensor as `tensor` describes."""
+    """The subject on a background as a model-ready tensor, as `tensor` describes. `format` must be unset."""
+    OUTPUT_POLYGONS: _Output.ValueType  # 6
+    """The outlines of that binary mask as polygons. `format` must be unset."""
 
 class Output(_Output, metaclass=_OutputEnumTypeWrapper):
     """What is made of the subject."""
@@ -53,9 +55,11 @@ OUTPUT_ALPHA: Output.ValueType  # 2
 OUTPUT_COMPOSITE: Output.ValueType  # 3
 """The subject on the background that `background` describes."""
 OUTPUT_MASK_RLE: Output.ValueType  # 4
-"""A binary mask at `edges.threshold` as COCO run lengths."""
+"""A binary mask at `edges.threshold` as COCO run lengths. It has a form of its own: `format` must be unset."""
 OUTPUT_TENSOR: Output.ValueType  # 5
-"""A model-ready tensor as `tensor` describes."""
+"""The subject on a background as a model-ready tensor, as `tensor` describes. `format` must be unset."""
+OUTPUT_POLYGONS: Output.ValueType  # 6
+"""The outlines of that binary mask as polygons. `format` must be unset."""
 Global___Output: _TypeAlias = Output  # noqa: Y015
 
 class _Format:
@@ -71,7 +75,9 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     FORMAT_WEBP: _Format.ValueType  # 2
     """Lossy at `quality`, lossless at quality 100; with alpha."""
     FORMAT_JPEG: _Format.ValueType  # 3
-    """Lossy, without alpha: allowed for OUTPUT_ALPHA and for OUTPUT_COMPOSITE on an opaque background."""
+    """Lossy, without alpha: allowed for OUTPUT_ALPHA and for OUTPUT_COMPOSITE on an opaque background, and not with
+    crop.circle for a composite.
+    """
     FORMAT_ZIP: _Format.ValueType  # 4
     """`color.jpg` and `alpha.png` in one zip; OUTPUT_CUTOUT only."""
     FORMAT_RAW: _Format.ValueType  # 5
@@ -89,7 +95,9 @@ FORMAT_PNG: Format.ValueType  # 1
 FORMAT_WEBP: Format.ValueType  # 2
 """Lossy at `quality`, lossless at quality 100; with alpha."""
 FORMAT_JPEG: Format.ValueType  # 3
-"""Lossy, without alpha: allowed for OUTPUT_ALPHA and for OUTPUT_COMPOSITE on an opaque background."""
+"""Lossy, without alpha: allowed for OUTPUT_ALPHA and for OUTPUT_COMPOSITE on an opaque background, and not with
+crop.circle for a composite.
+"""
 FORMAT_ZIP: Format.ValueType  # 4
 """`color.jpg` and `alpha.png` in one zip; OUTPUT_CUTOUT only."""
 FORMAT_RAW: Format.ValueType  # 5
@@ -161,7 +169,7 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     FIT_COVER: _Fit.ValueType  # 1
     """Fills the canvas and is cut where it is too long."""
     FIT_CONTAIN: _Fit.ValueType  # 2
-    """Fits into the canvas, the rest takes `color`."""
+    """Fits into the canvas, the rest takes the background's `color`."""
     FIT_TILE: _Fit.ValueType  # 3
     """Repeated at its own size."""
 
@@ -173,7 +181,7 @@ FIT_UNSPECIFIED: Fit.ValueType  # 0
 FIT_COVER: Fit.ValueType  # 1
 """Fills the canvas and is cut where it is too long."""
 FIT_CONTAIN: Fit.ValueType  # 2
-"""Fits into the canvas, the rest takes `color`."""
+"""Fits into the canvas, the rest takes the background's `color`."""
 FIT_TILE: Fit.ValueType  # 3
 """Repeated at its own size."""
 Global___Fit: _TypeAlias = Fit  # noqa: Y015
@@ -247,7 +255,9 @@ class Edges(_message.Message):
     shift_px: _builtins.float
     """Moves the edge, in pixels of the source: positive grows the subject, negative shrinks it. -100..100, default 0."""
     threshold: _builtins.float
-    """With it, alpha becomes 0 below and 1 from this value on. 0..1. Default: alpha stays soft (0.5 for OUTPUT_MASK_RLE)."""
+    """With it, alpha becomes 0 below and 1 from this value on. 0..1. Default: alpha stays soft; 0.5 for OUTPUT_MASK_RLE
+    and OUTPUT_POLYGONS.
+    """
     black_level: _builtins.float
     """Alpha at or below this value becomes 0. 0..1, default 0."""
     white_level: _builtins.float
@@ -315,7 +325,9 @@ Global___Foreground: _TypeAlias = Foreground  # noqa: Y015
 
 @_typing.final
 class BackgroundImage(_message.Message):
-    """A picture behind the subject."""
+    """A picture behind the subject. The canvas is the result: the source, or what `crop` makes of it. The server's limits
+    of size hold for the picture as for a source; in a stream it is decoded once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -323,12 +335,19 @@ class BackgroundImage(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     POSITION_X_FIELD_NUMBER: _builtins.int
     POSITION_Y_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
     fit: Global___Fit.ValueType
     """How it fills the canvas. Default FIT_COVER."""
     position_x: _builtins.float
-    """Which part is kept when it is cut: 0 left to 1 right. Default 0.5."""
+    """Which part is kept where it is too long, or where it stands where it is too short: 0 left to 1 right. For FIT_TILE
+    where its first copy stands. Default 0.5.
+    """
     position_y: _builtins.float
-    """Which part is kept when it is cut: 0 top to 1 bottom. Default 0.5."""
+    """The same from 0 top to 1 bottom. Default 0.5."""
+    color: _builtins.str
+    """Colour behind the picture, where it is translucent or does not reach, written as `Background.color` is. Default
+    "white".
+    """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture. Required."""
@@ -340,10 +359,11 @@ class BackgroundImage(_message.Message):
         fit: Global___Fit.ValueType = ...,
         position_x: _builtins.float | None = ...,
         position_y: _builtins.float | None = ...,
+        color: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_position_x", b"_position_x", "_position_y", b"_position_y", "image", b"image", "position_x", b"position_x", "position_y", b"position_y"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position_x", b"_position_x", "_position_y", b"_position_y", "fit", b"fit", "image", b"image", "position_x", b"position_x", "position_y", b"position_y"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position_x", b"_position_x", "_position_y", b"_position_y", "color", b"color", "fit", b"fit", "image", b"image", "position_x", b"position_x", "position_y", b"position_y"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position_x: _TypeAlias = _typing.Literal["position_x"]  # noqa: Y015
     _WhichOneofArgType__position_x: _TypeAlias = _typing.Literal["_position_x", b"_position_x"]  # noqa: Y015
@@ -382,7 +402,9 @@ Global___BackgroundBlur: _TypeAlias = BackgroundBlur  # noqa: Y015
 
 @_typing.final
 class BackgroundInpaint(_message.Message):
-    """The old background with the subject removed and filled in."""
+    """The old background with the subject removed and filled in. The result is that background alone: with the subject laid
+    on it, it would be the source again. A shadow is refused with it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -399,7 +421,7 @@ Global___BackgroundInpaint: _TypeAlias = BackgroundInpaint  # noqa: Y015
 
 @_typing.final
 class Background(_message.Message):
-    """What is put behind the subject. Unset: transparent."""
+    """What is put behind the subject. Unset: transparent; for OUTPUT_TENSOR the neutral grey "#808080"."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -469,7 +491,10 @@ Global___Length: _TypeAlias = Length  # noqa: Y015
 
 @_typing.final
 class Crop(_message.Message):
-    """Cuts the result to the subject."""
+    """Cuts the result to the subject. An empty message cuts tight around it. Without a subject the whole source stands for
+    it. Beyond the source the subject's alpha is 0, and an old background (`blur`, `inpaint`) goes on as its outermost
+    pixels.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -485,19 +510,25 @@ class Crop(_message.Message):
     POSITION_Y_FIELD_NUMBER: _builtins.int
     CIRCLE_FIELD_NUMBER: _builtins.int
     aspect: _builtins.float
-    """Width divided by height of the result. 0.1..10. Default: as it falls out."""
+    """Width divided by height of the result; not with both sides of a canvas. 0.1..10. Default: as it falls out, 1 for a
+    circle.
+    """
     canvas_width: _builtins.int
-    """Columns of the result in pixels, 0 = as it falls out."""
+    """Columns of the result in pixels, to which what is shown is resized; 0 = as it falls out. The server's limits of
+    size hold for results too.
+    """
     canvas_height: _builtins.int
     """Rows of the result in pixels, 0 = as it falls out."""
     scale: _builtins.float
-    """Share of the canvas that the subject's longer side takes. 0.1..1. Default: margins decide."""
+    """Share of the canvas that the subject's longer side takes; not with margins. 0.1..1. Default: margins decide."""
     position_x: _builtins.float
     """Where the subject stands: 0 left to 1 right. Default 0.5."""
     position_y: _builtins.float
     """Where the subject stands: 0 top to 1 bottom. Default 0.5."""
     circle: _builtins.bool
-    """Cuts the result to a circle with an anti-aliased rim."""
+    """Cuts the result to a circle with an anti-aliased rim. Outside of it the result is transparent, so a composite then
+    has an alpha; refused for OUTPUT_TENSOR, which has none.
+    """
     @_builtins.property
     def margin_top(self) -> Global___Length:
         """Space left above the subject. Default 0."""
@@ -670,7 +701,9 @@ Global___Subject: _TypeAlias = Subject  # noqa: Y015
 
 @_typing.final
 class Shadow(_message.Message):
-    """A shadow under the subject."""
+    """A shadow under the subject. It is part of cut-outs and composites; refused for outputs that are only about the
+    subject's shape.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -680,15 +713,17 @@ class Shadow(_message.Message):
     OFFSET_X_PX_FIELD_NUMBER: _builtins.int
     OFFSET_Y_PX_FIELD_NUMBER: _builtins.int
     kind: Global___ShadowKind.ValueType
-    """Kind. Default none."""
+    """Kind. Default none; the fields below are refused without one."""
     opacity: _builtins.float
     """Darkness, 0..1. Default 0.5."""
     blur_px: _builtins.float
     """Standard deviation of its blur in pixels of the source, 0..200. Default: 2 % of the subject's height."""
     offset_x_px: _builtins.float
-    """Shift to the right in pixels of the source. Default: 0 for contact, 1 % of the subject's height for drop."""
+    """Shift to the right in pixels of the source. -500..500. Default: 0 for contact, 1 % of the subject's height for
+    drop.
+    """
     offset_y_px: _builtins.float
-    """Shift down in pixels of the source. Default as for offset_x_px."""
+    """Shift down in pixels of the source. -500..500. Default as for offset_x_px."""
     def __init__(
         self,
         *,
@@ -763,8 +798,8 @@ class Temporal(_message.Message):
 
     SMOOTH_FIELD_NUMBER: _builtins.int
     smooth: _builtins.float
-    """Weight of the previous alpha where nothing moves. 0 (off) to 0.95. Default: 0 for single images, the model's own
-    value for streams.
+    """Weight of the previous alpha where nothing moves; where the picture moves it has none. 0 (off) to 0.95. Default 0.
+    The state is the stream's; it begins anew when the frames' size changes and at a cut to another scene.
     """
     def __init__(
         self,
@@ -801,6 +836,7 @@ class RemoveOptions(_message.Message):
     TEMPORAL_FIELD_NUMBER: _builtins.int
     KEEP_METADATA_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
+    MAX_MEGAPIXELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model name as ListModels gives it. Default: the server's default model."""
     output: Global___Output.ValueType
@@ -811,6 +847,11 @@ class RemoveOptions(_message.Message):
     """Quality of WebP and JPEG, 1..100. Default (0): 90 for JPEG, 80 for WebP."""
     keep_metadata: _builtins.bool
     """Carry the source's ICC profile and resolution (pixels per inch) into PNG, WebP and JPEG results. Default false."""
+    max_megapixels: _builtins.float
+    """The picture is made smaller to at most this area, in millions of pixels, before anything is done to it, as if the
+    caller had sent a smaller one: every length, box and size of the options and of the report is in pixels of the
+    smaller picture. 0..1000, default 0: as it comes.
+    """
     @_builtins.property
     def edges(self) -> Global___Edges:
         """Edge treatment."""
@@ -821,7 +862,7 @@ class RemoveOptions(_message.Message):
 
     @_builtins.property
     def background(self) -> Global___Background:
-        """What is put behind the subject; OUTPUT_COMPOSITE needs one, other outputs refuse one."""
+        """What is put behind the subject; OUTPUT_COMPOSITE needs one, OUTPUT_TENSOR takes an opaque one, others refuse one."""
 
     @_builtins.property
     def crop(self) -> Global___Crop:
@@ -837,7 +878,7 @@ class RemoveOptions(_message.Message):
 
     @_builtins.property
     def tensor(self) -> Global___TensorOptions:
-        """For OUTPUT_TENSOR."""
+        """For OUTPUT_TENSOR; refused for others."""
 
     @_builtins.property
     def temporal(self) -> Global___Temporal:
@@ -845,7 +886,9 @@ class RemoveOptions(_message.Message):
 
     @_builtins.property
     def shared_memory_output(self) -> _image_pb2.SharedMemoryRange:
-        """Where the result's bytes go, instead of into the reply. Formats RAW only."""
+        """Where the result's bytes go, instead of into the reply. FORMAT_RAW only, and for Remove only: a stream's frames
+        name a range each (Frame.shared_memory_output).
+        """
 
     def __init__(
         self,
@@ -864,10 +907,11 @@ class RemoveOptions(_message.Message):
         temporal: Global___Temporal | None = ...,
         keep_metadata: _builtins.bool = ...,
         shared_memory_output: _image_pb2.SharedMemoryRange | None = ...,
+        max_megapixels: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "crop", b"crop", "edges", b"edges", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "crop", b"crop", "edges", b"edges", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "crop", b"crop", "edges", b"edges", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,7 +33,9 @@ class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.Val
     DELIVERY_IN_ORDER: _Delivery.ValueType  # 1
     """Every frame is answered, in the order of arrival; a full window stops the reading (back-pressure)."""
     DELIVERY_LATEST: _Delivery.ValueType  # 2
-    """Frames that have been overtaken by newer ones are skipped and counted."""
+    """Frames that have been overtaken by newer ones before work on them began are skipped and counted; the newest is
+    always answered. The server reads on while the window is full and holds one frame more than it, the newest.
+    """
 
 class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
     """What a stream does when frames arrive faster than they can be worked on."""
@@ -43,7 +45,9 @@ DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
 DELIVERY_IN_ORDER: Delivery.ValueType  # 1
 """Every frame is answered, in the order of arrival; a full window stops the reading (back-pressure)."""
 DELIVERY_LATEST: Delivery.ValueType  # 2
-"""Frames that have been overtaken by newer ones are skipped and counted."""
+"""Frames that have been overtaken by newer ones before work on them began are skipped and counted; the newest is
+always answered. The server reads on while the window is full and holds one frame more than it, the newest.
+"""
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
@@ -120,11 +124,18 @@ class StreamConfig(_message.Message):
     delivery: Global___Delivery.ValueType
     """What happens to frames that cannot be kept up with. Default DELIVERY_IN_ORDER."""
     window: _builtins.int
-    """Frames that may be in work at once. Default (0): the server's setting; larger values are cut to it."""
+    """Frames that may be in work at once. Default (0): the server's setting, for DELIVERY_LATEST no more than it has
+    threads; larger values are cut to the server's setting.
+    """
     resume_id: _builtins.str
-    """Name under which a broken stream can be taken up again with its temporal state. Default: not resumable."""
+    """Name under which a broken stream can be taken up again with what it remembers of its frames, by the same API key
+    and within the server's stream_resume_s. 1 to 128 of A-Za-z0-9._:/+=@-. A stream that is still open under the same
+    name ends with ABORTED: the newer one takes over. Default: not resumable.
+    """
     skip_unchanged: _builtins.bool
-    """Answer a frame that equals the one before with that one's result. Default false."""
+    """Answer a frame whose bytes equal those of the one before with that one's result, without running the model.
+    Default false.
+    """
     @_builtins.property
     def options(self) -> _options_pb2.RemoveOptions:
         """Options of every frame."""
@@ -155,6 +166,7 @@ class Frame(_message.Message):
     FRAME_ID_FIELD_NUMBER: _builtins.int
     PTS_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
+    SHARED_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """The caller's number of the frame, handed back with its result. Any value; it need not be unique."""
     pts: _builtins.int
@@ -163,16 +175,23 @@ class Frame(_message.Message):
     def image(self) -> _image_pb2.Image:
         """The picture. Required."""
 
+    @_builtins.property
+    def shared_memory_output(self) -> _image_pb2.SharedMemoryRange:
+        """Where this frame's result goes, instead of into the answer: FORMAT_RAW only. A range must not be used again before
+        its frame is answered, so a window of n needs n of them.
+        """
+
     def __init__(
         self,
         *,
         frame_id: _builtins.int = ...,
         pts: _builtins.int = ...,
         image: _image_pb2.Image | None = ...,
+        shared_memory_output: _image_pb2.SharedMemoryRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "shared_memory_output", b"shared_memory_output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_id", b"frame_id", "image", b"image", "pts", b"pts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_id", b"frame_id", "image", b"image", "pts", b"pts", "shared_memory_output", b"shared_memory_output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,10 +238,18 @@ class StreamStarted(_message.Message):
     STREAM_ID_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    LAST_FRAME_ID_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.str
     """Id of the stream, as in the server's logs."""
     window: _builtins.int
     """Frames that may be in work at once."""
+    resumed: _builtins.bool
+    """True when the stream goes on where a broken one of the same resume_id stopped."""
+    last_frame_id: _builtins.int
+    """frame_id of the last answer that the broken stream had sent; it may have been lost on its way. Unset when there is
+    none.
+    """
     @_builtins.property
     def model(self) -> _report_pb2.ModelUsed:
         """The model that will run."""
@@ -233,12 +260,16 @@ class StreamStarted(_message.Message):
         stream_id: _builtins.str = ...,
         window: _builtins.int = ...,
         model: _report_pb2.ModelUsed | None = ...,
+        resumed: _builtins.bool = ...,
+        last_frame_id: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_frame_id", b"_last_frame_id", "last_frame_id", b"last_frame_id", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "stream_id", b"stream_id", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_frame_id", b"_last_frame_id", "last_frame_id", b"last_frame_id", "model", b"model", "resumed", b"resumed", "stream_id", b"stream_id", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__last_frame_id: _TypeAlias = _typing.Literal["last_frame_id"]  # noqa: Y015
+    _WhichOneofArgType__last_frame_id: _TypeAlias = _typing.Literal["_last_frame_id", b"_last_frame_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_frame_id) -> _WhichOneofReturnType__last_frame_id | None: ...
 
 Global___StreamStarted: _TypeAlias = StreamStarted  # noqa: Y015
 
@@ -288,12 +319,17 @@ class FrameResult(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """As the frame carried it."""
     pts: _builtins.int
     """As the frame carried it."""
     dropped_before: _builtins.int
     """Frames of this stream that were skipped since the last result. Always 0 for DELIVERY_IN_ORDER."""
+    unchanged: _builtins.bool
+    """True when the frame equalled the one before and has its result (skip_unchanged); the report is then that one's,
+    but for its timings.
+    """
     @_builtins.property
     def result(self) -> _image_pb2.Result:
         """The frame worked."""
@@ -315,10 +351,11 @@ class FrameResult(_message.Message):
         result: _image_pb2.Result | None = ...,
         error: Global___Error | None = ...,
         report: _report_pb2.Report | None = ...,
+        unchanged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "report", b"report", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_before", b"dropped_before", "error", b"error", "frame_id", b"frame_id", "outcome", b"outcome", "pts", b"pts", "report", b"report", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_before", b"dropped_before", "error", b"error", "frame_id", b"frame_id", "outcome", b"outcome", "pts", b"pts", "report", b"report", "result", b"result", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "error"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

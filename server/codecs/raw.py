@@ -45,8 +45,12 @@ class Plane:
         return view if self.samples > 1 else view[:, :, 0]
 
 
-def planes(source: RawSource) -> tuple[Plane, ...]:
+def planes(source: RawSource, *, nbytes: int | None = None) -> tuple[Plane, ...]:
     """Where the planes of `source` lie, after every number has been checked against every other.
+
+    Args:
+        source: as it came.
+        nbytes: how many bytes there are where `source` does not hold them yet.
 
     Raises:
         RawLayoutWrong: with both numbers, what they are of, and what to do.
@@ -88,7 +92,7 @@ def planes(source: RawSource) -> tuple[Plane, ...]:
     for (columns, rows, samples), stride in zip(shapes, strides, strict=True):
         found.append(Plane(rows, columns, samples, stride, start))
         start += rows * stride
-    came = memoryview(source.data).nbytes
+    came = memoryview(source.data).nbytes if nbytes is None else nbytes
     if came != start:
         raise RawLayoutWrong(
             f"raw {name} of {width}x{height} with strides {', '.join(map(str, strides))} is"

@@ -75,7 +75,7 @@ def nan_tiff() -> bytes:
     return buffer.getvalue()
 
 
-LATER = options_pb2.Temporal(smooth=0.5)
+SMOOTH = options_pb2.Temporal(smooth=0.5)
 REFUSED: list[tuple[str, Callable[[], removal_pb2.RemoveRequest], grpc.StatusCode, str]] = [
     ("nothing at all", removal_pb2.RemoveRequest, INVALID, "the image is empty: set encoded"),
     ("zero bytes", lambda: encoded(b""), INVALID, "0 bytes"),
@@ -168,10 +168,10 @@ REFUSED: list[tuple[str, Callable[[], removal_pb2.RemoveRequest], grpc.StatusCod
         "option edges.feather_px is nan",
     ),
     (
-        "an option of a later version",
-        lambda: request(options=options_pb2.RemoveOptions(temporal=LATER)),
-        grpc.StatusCode.UNIMPLEMENTED,
-        "option temporal.smooth is not built yet",
+        "steadiness for a single image",
+        lambda: request(options=options_pb2.RemoveOptions(temporal=SMOOTH)),
+        INVALID,
+        "option temporal.smooth is 0.5, but a single image has no frame before it",
     ),
 ]
 

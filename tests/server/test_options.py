@@ -12,8 +12,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from mattestream.v1 import image_pb2, options_pb2
 from server.colors import read_color
 from server.job import Color, EncodedSource, Format, Options, Output, PixelFormat, RawSource, Refine
-from server.option_rules import RULES, Built, Choice, InvalidOption, Later, NotBuilt, Number
-from server.options import read_options, read_source
+from server.option_rules import Built, Choice, InvalidOption, Later, NotBuilt, Number
+from server.options import RULES, read_options, read_source
 
 O = options_pb2  # noqa: E741
 NAN = float("nan")
@@ -299,9 +299,9 @@ def test_an_image_that_says_too_little_or_too_much_is_refused(
         read_source(image)
 
 
-def test_shared_memory_is_not_built_and_says_what_to_send_instead() -> None:
+def test_shared_memory_is_refused_where_no_service_took_it_and_says_what_to_send_instead() -> None:
     image = image_pb2.Image(shared_memory=image_pb2.SharedMemoryImage())
-    with pytest.raises(NotBuilt, match=r"image\.shared_memory is not built yet .* send the bytes"):
+    with pytest.raises(InvalidOption, match=r"image\.shared_memory is not taken here: send the"):
         read_source(image)
 
 
