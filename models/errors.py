@@ -9,6 +9,8 @@ prints the sentence.
     ├── WeightsMissing       the weights are not on this machine
     ├── WeightsDamaged       the weights are not the bytes that were pinned
     ├── LicenceNotAccepted   non-commercial weights, and the operator has not accepted their licence
+    ├── WrongKindOfModel     a model that answers prompts where one that finds subjects is meant, or
+    │                        the other way round
     ├── ModelNotBuilt        the model needs something this version does not build yet
     ├── EngineFailed         the engine's library refused the weights or failed in a run
     │   ├── PlanNotBuilt     TensorRT cannot build a plan from the network
@@ -60,6 +62,12 @@ class WeightsDamaged(ModelError):
 
 class LicenceNotAccepted(ModelError):
     """The weights may not be used commercially, and nobody has accepted their licence by name."""
+
+
+class WrongKindOfModel(ModelError):
+    """A model that answers prompts, named where one that finds subjects by itself is meant, or the
+    other way round; the text says which door it goes through.
+    """
 
 
 class ModelNotBuilt(ModelError):

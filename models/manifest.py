@@ -30,8 +30,9 @@ The whole schema; `?` marks what may be left out:
     mean = [0.485, 0.456, 0.406]      # ? of R, G, B whatever `channels` is; default [0, 0, 0]
     std = [0.229, 0.224, 0.225]       # ? of R, G, B, none 0; default [1, 1, 1]
                                       #   the network is fed (sample / 255 - mean) / std
-    fit = "stretch"                   # ? "stretch" to the plane, or "letterbox": aspect ratio kept,
-                                      #   bars of the mean colour; default "stretch"
+    fit = "stretch"                   # ? "stretch" to the plane; "letterbox": aspect ratio kept,
+                                      #   bars of the mean colour; "corner": the same at the top
+                                      #   left instead of the centre; default "stretch"
 
     [output]                          # ? the whole table may be left out
     tensor = "alpha"                  # ? name in the graph; default: the graph's first output
@@ -41,8 +42,8 @@ The whole schema; `?` marks what may be left out:
                                       #   (each image stretched to 0..1); then the result is
                                       #   clipped to 0..1; default "none"
 
-    [states]                          # ? recurrent models: input = output fed back into it. Read,
-    r1i = "r1o"                       #   but such a model is refused at load: not built yet.
+    [decoder]                         # ? models that answer prompts: see `models.prompt_manifest`
+    [[states]] and [constants]        # ? recurrent models: what is fed back; see `models.states`
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -59,6 +60,8 @@ from kernels.letterbox import Fit
 from kernels.reference import Channels, Layout, Triple
 from kernels.reference.activate import Activation
 from models.errors import ManifestError
+from models.prompt_manifest import Decoder, read_decoder
+from models.states import State, read_constants, read_states
 from models.toml_reader import Table
 
 OutputLayout = Literal["NCHW", "NHWC", "NHW"]
@@ -117,11 +120,14 @@ class Manifest:
     weights: Weights
     input: Input
     output: Output = field(default_factory=Output)
-    states: Mapping[str, str] = field(default_factory=dict)  # input name -> output name
+    states: tuple[State, ...] = ()
+    constants: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by input name
     source: str | None = None
     homepage: str | None = None
     good_at: tuple[str, ...] = ()
     max_batch: int = 1
+    decoder: Decoder | None = None  # set: a model that answers prompts, see `models.prompt_model`
+    part: str = ""  # which of several files this is the view of: see `files_of`
 
     @property
     def fit(self) -> Fit:
@@ -132,6 +138,17 @@ class Manifest:
     def is_recurrent(self) -> bool:
         """True when the network carries state from frame to frame."""
         return bool(self.states)
+
+
+def files_of(manifest: Manifest) -> tuple[Manifest, ...]:
+    """The manifest as seen from each of its files: itself, and the decoder's view where it has one.
+
+    What asks for weights asks for each of them.
+    """
+    if manifest.decoder is None:
+        return (manifest,)
+    view = replace(manifest, weights=manifest.decoder.weights, decoder=None, part="decoder")
+    return (manifest, view)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -145,7 +162,8 @@ def read_manifest(path: Path) -> Manifest:
     weights = _weights(root.table("weights", required=True), path)
     network = _input(root.table("input", required=True))
     output = _output(root.table("output"), network)
-    states = root.table("states").text_map()
+    states = read_states(root)
+    constants = read_constants(root)
     manifest = Manifest(
         path=path,
         name=root.text("name", matching=NAME, words="lower-case letters, digits, '.', '_', '-'"),
@@ -157,11 +175,16 @@ def read_manifest(path: Path) -> Manifest:
         input=network,
         output=output,
         states=states,
+        constants=constants,
         source=root.optional_text("source"),
         homepage=root.optional_text("homepage"),
         good_at=root.texts("good_at"),
         max_batch=root.integer("max_batch", lowest=1, highest=256, default=1),
+        decoder=read_decoder(root, lambda table: _weights(table, path)),
     )
+    if manifest.decoder is not None and output.activation not in {"none", "sigmoid"}:
+        allowed = "'none' and 'sigmoid' where there is a [decoder]"
+        root.problem("output.activation", f"is '{output.activation}'; allowed are {allowed}")
     root.finish()
     return manifest
 

@@ -15,13 +15,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from models import weights
 from models.errors import PullFailed
 from models.licences import require_accepted
-from models.manifest import SHA256, Manifest
+from models.manifest import SHA256, Manifest, files_of
 
 CHUNK_BYTES = 1 << 20
 LARGEST_BYTES = 4 << 30  # where a manifest gives no size_bytes
@@ -101,6 +101,39 @@ def pull(
     return Pulled(target, digest, size, False, pinned_now)
 
 
+def pull_files(
+    manifest: Manifest,
+    *,
+    source: str | Path | None = None,
+    sha256: str | None = None,
+    **how: Any,
+) -> list[Pulled]:
+    """Every file of a model in the cache, one after the other: two where it answers prompts.
+
+    Args:
+        manifest: the model.
+        source: as in `pull`; for two files a folder or a mirror's base address.
+        sha256: as in `pull`; for one file only.
+        **how: the other arguments of `pull`.
+
+    Raises:
+        LicenceNotAccepted, PullFailed: as `pull`; what came before is kept.
+    """
+    files = files_of(manifest)
+    if len(files) > 1:
+        if sha256 is not None:
+            raise PullFailed(
+                f"model '{manifest.name}' has {len(files)} files and --sha256 is one digest: write "
+                f"the digests into {manifest.path}"
+            )
+        if source is not None and str(source).endswith(".onnx"):
+            raise PullFailed(
+                f"model '{manifest.name}' has {len(files)} files and --from is one, {source}: give "
+                f"a folder or a mirror's base address that holds both"
+            )
+    return [pull(file, source=source, sha256=sha256, **how) for file in files]
+
+
 def _expected_digest(
     manifest: Manifest, target: Path, sha256: str | None, trust_on_first_use: bool
 ) -> str | None:
@@ -127,7 +160,7 @@ def _expected_digest(
 def _address(manifest: Manifest, source: str | Path | None) -> str:
     """The one address or path to read: see `pull` for what `source` may be."""
     published = manifest.weights.url
-    name = f"{manifest.name}.onnx"
+    name = f"{manifest.name}-{manifest.part}.onnx" if manifest.part else f"{manifest.name}.onnx"
     if published is not None:
         name = PurePosixPath(unquote(urlsplit(published).path)).name or name
     if source is None:

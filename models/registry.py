@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import weights
-from models.errors import ManifestError, ModelNotBuilt, ModelNotFound
+from models.errors import ManifestError, ModelNotBuilt, ModelNotFound, WrongKindOfModel
 from models.licences import refusal, require_accepted
-from models.manifest import Manifest, read_manifest
+from models.manifest import Manifest, files_of, read_manifest
 from models.model import Model
 from models.onnx_engine import OnnxEngine
+from models.prompt_engine import PromptEngine
+from models.prompt_model import PromptModel
+from models.recurrent import RecurrentModel
 from models.target import Target
 
 if TYPE_CHECKING:
@@ -83,10 +86,11 @@ class Registry:
             ModelNotFound: there is none of that name.
         """
         manifest = self.manifest(name)
-        if reason := _not_built(manifest) or refusal(manifest, self.accepted_licences):
+        if reason := _not_built(manifest, Target()) or refusal(manifest, self.accepted_licences):
             return reason
-        if weights.locate(manifest, self.cache_dir) is None:
-            return weights.missing_sentence(manifest, self.cache_dir)
+        for file in files_of(manifest):
+            if weights.locate(file, self.cache_dir) is None:
+                return weights.missing_sentence(file, self.cache_dir)
         return ""
 
     def load(
@@ -118,7 +122,12 @@ class Registry:
             DeviceNotAvailable: the target is not there.
         """
         manifest = self.manifest(name)
-        if reason := _not_built(manifest):
+        if manifest.decoder is not None:
+            raise WrongKindOfModel(
+                f"model '{name}' answers prompts (points, a box or a mask) and finds no subject by "
+                f"itself: name another model here, as 'mattestream models list' lists them"
+            )
+        if reason := _not_built(manifest, target):
             raise ModelNotBuilt(reason)
         require_accepted(manifest, self.accepted_licences)
         found = weights.verified_weights(manifest, self.cache_dir)
@@ -135,7 +144,34 @@ class Registry:
                 cancelled=cancelled,
             )
         engine = OnnxEngine(found.path, manifest, threads=threads, max_batch=max_batch)
-        return Model(manifest, engine, found.sha256)
+        kind = RecurrentModel if manifest.is_recurrent else Model
+        return kind(manifest, engine, found.sha256)
+
+    def load_prompt(self, name: str, *, threads: int = 1) -> PromptModel:
+        """The model that answers prompts, ready to run on the CPU; not warm yet.
+
+        Args:
+            name: as in `names`.
+            threads: runs that may go on at once.
+
+        Raises:
+            WrongKindOfModel: it finds subjects by itself and takes no prompts.
+            ModelNotFound, LicenceNotAccepted, WeightsMissing, WeightsDamaged, ManifestError,
+            EngineFailed: as `load`.
+        """
+        manifest = self.manifest(name)
+        if manifest.decoder is None:
+            known = [other for other, one in self._catalogue[0].items() if one.decoder is not None]
+            raise WrongKindOfModel(
+                f"model '{name}' takes no prompts: those that do are "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+        require_accepted(manifest, self.accepted_licences)
+        encoder, decoder = (
+            weights.verified_weights(file, self.cache_dir) for file in files_of(manifest)
+        )
+        engine = PromptEngine(encoder.path, decoder.path, manifest, threads=threads)
+        return PromptModel(manifest, engine, encoder.sha256)
 
     @cached_property
     def _catalogue(self) -> tuple[dict[str, Manifest], list[str]]:
@@ -159,10 +195,10 @@ class Registry:
         return manifests, problems
 
 
-def _not_built(manifest: Manifest) -> str:
-    if manifest.is_recurrent:
+def _not_built(manifest: Manifest, target: Target) -> str:
+    if target.index is not None and (manifest.is_recurrent or manifest.constants):
         return (
-            f"model '{manifest.name}' carries state from frame to frame, and recurrent models are "
-            f"not built yet"
+            f"model '{manifest.name}' takes more than an image (states or constants), and such "
+            f"models are not built yet on GPUs: start with --device cpu"
         )
     return ""

@@ -81,6 +81,10 @@ class Table:
         """The words under `key`, None when left out."""
         return self._as_text(key, self._take(key), matching, words)
 
+    def optional_boolean(self, key: str, *, default: bool) -> bool:
+        """True or false under `key`, `default` when left out."""
+        return self.boolean(key) if self.has(key) else self._take(key) is None and default
+
     def boolean(self, key: str) -> bool:
         """True or false under `key`."""
         value = self._take(key, required=True)
@@ -145,6 +149,52 @@ class Table:
                 self.problem(key, f"is {value!r}; allowed is the name of a tensor")
         return {key: value for key, value in self._values.items() if isinstance(value, str)}
 
+    def tables(self, key: str) -> list[Table]:
+        """The tables of a list of tables under `key`; none when it is left out or wrong."""
+        value = self._take(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self.problem(
+                key,
+                f"is {value!r}; allowed is a list of tables: write [[{self._prefix}{key}]] above "
+                f"each one's keys",
+            )
+            return []
+        children = [
+            Table(self._path, item, f"{self._prefix}{key}[{place}].", self._problems)
+            for place, item in enumerate(value)
+        ]
+        self._children += children
+        return children
+
+    def integers(self, key: str, *, lowest: int, highest: int, most: int) -> tuple[int, ...]:
+        """One to `most` whole numbers under `key`; () after a problem."""
+        value = self._take(key, required=True)
+        if value is None:
+            return ()
+        if (
+            isinstance(value, list)
+            and 0 < len(value) <= most
+            and all(_is_whole(number) and lowest <= number <= highest for number in value)
+        ):
+            return tuple(value)
+        self.problem(
+            key, f"is {value!r}; allowed are 1 to {most} whole numbers from {lowest} to {highest}"
+        )
+        return ()
+
+    def number_map(self) -> dict[str, tuple[float, ...]]:
+        """The whole table as words to numbers; any key is allowed."""
+        self._any_key = True
+        numbers: dict[str, tuple[float, ...]] = {}
+        for key, value in self._values.items():
+            if isinstance(value, list) and value and all(map(_is_finite_number, value)):
+                numbers[key] = tuple(float(number) for number in value)
+            else:
+                self.problem(key, f"is {value!r}; allowed is a list of numbers: [0.25]")
+        return numbers
+
     def _take(self, key: str, *, required: bool = False) -> object:
         self._known.append(key)
         if required and key not in self._values:
@@ -180,6 +230,10 @@ class Table:
             near = difflib.get_close_matches(key, self._known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"allowed are {', '.join(self._known)}"
             self.problem(key, f"is not a key of a manifest: {hint}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_finite_number(value: object) -> bool:

@@ -43,7 +43,8 @@ def cached_path(manifest: Manifest, cache_dir: Path) -> Path:
     A pinned digest is part of the name: two versions of a model live side by side.
     """
     digest = manifest.weights.sha256
-    stem = manifest.name if digest is None else f"{manifest.name}-{digest[:12]}"
+    name = f"{manifest.name}-{manifest.part}" if manifest.part else manifest.name
+    stem = name if digest is None else f"{name}-{digest[:12]}"
     return cache_dir / "weights" / f"{stem}.onnx"
 
 

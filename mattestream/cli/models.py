@@ -94,7 +94,7 @@ def pull(
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with as_sentences():
-        from models.pull import pull as pull_weights
+        from models.pull import pull_files
 
         registry, _ = registry_of(flags)
         console = Console(stderr=True)
@@ -102,7 +102,7 @@ def pull(
         hidden = not console.is_terminal
         with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
             task = progress.add_task("", total=None)
-            pulled = pull_weights(
+            arrived = pull_files(
                 registry.manifest(name),
                 cache_dir=registry.cache_dir,
                 source=source,
@@ -111,9 +111,10 @@ def pull(
                 accepted_licences=registry.accepted_licences,
                 on_progress=lambda have, total: progress.update(task, completed=have, total=total),
             )
-        verb = "was there already" if pulled.was_there else "pulled"
-        size = f"{pulled.size_bytes / 2**20:.1f} MiB"
-        click.echo(f"{name}: {verb}, {size}, sha256 {pulled.sha256}\n{pulled.path}")
+        for pulled in arrived:
+            verb = "was there already" if pulled.was_there else "pulled"
+            size = f"{pulled.size_bytes / 2**20:.1f} MiB"
+            click.echo(f"{name}: {verb}, {size}, sha256 {pulled.sha256}\n{pulled.path}")
 
 
 @models.command()

@@ -102,7 +102,9 @@ def test_letterbox_bars_are_the_mean_colour():
 
 
 def test_an_unknown_fit_is_refused_in_words():
-    with pytest.raises(ValueError, match="fit is 'squash'; allowed are 'stretch' and 'letterbox'"):
+    with pytest.raises(
+        ValueError, match="fit is 'squash'; allowed are 'stretch', 'letterbox' and 'corner'"
+    ):
         cpu.resize_normalise(noise(4, 4), 8, 8, *PLAIN, fit="squash")
 
 

@@ -29,8 +29,17 @@ def test_the_table_has_each_models_input_and_licence():
 
 
 def test_the_example_is_a_manifest_without_mistakes(tmp_path):
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    example, _ = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "leaf.toml").write_text(example, encoding="utf-8")
     manifest = read_manifest(tmp_path / "leaf.toml")
     assert manifest.name == "leaf"
     assert manifest.fit == "letterbox"
+
+
+def test_the_example_of_a_promptable_model_is_a_manifest_without_mistakes(tmp_path):
+    _, example = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "pointed.toml").write_text(example, encoding="utf-8")
+    decoder = read_manifest(tmp_path / "pointed.toml").decoder
+    assert decoder is not None
+    assert decoder.prompts == "points"
+    assert decoder.features == {"image_embed": "image_embeddings"}

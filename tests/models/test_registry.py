@@ -13,6 +13,7 @@ from models.errors import (
     WeightsMissing,
 )
 from models.registry import KNOWN_DIR, Registry
+from models.target import Target
 from tests.fakes.tiny_onnx import write_tiny_model
 
 
@@ -127,11 +128,10 @@ def test_non_commercial_weights_load_once_licence_or_model_is_accepted(
     there.load("acorn").close()
 
 
-def test_a_recurrent_model_is_shown_and_refused_at_load(tmp_path):
+def test_a_recurrent_model_is_refused_on_a_gpu(tmp_path):
     there = Registry([], tmp_path / "cache", shipped_dirs=(KNOWN_DIR,))
-    assert "recurrent models are not built yet" in there.availability("rvm-mobilenetv3")
-    with pytest.raises(ModelNotBuilt, match="recurrent models are not built yet"):
-        there.load("rvm-mobilenetv3")
+    with pytest.raises(ModelNotBuilt, match="are not built yet on GPUs: start with --device cpu"):
+        there.load("rvm-mobilenetv3", Target(index=0))
 
 
 def test_the_shipped_manifests_are_all_right():
