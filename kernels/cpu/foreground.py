@@ -1,8 +1,8 @@
 """The subject's own colours: takes the old background out of edge pixels.
 
 Called by `server.finishing`; twin of `kernels.reference.foreground`, which gives the method. The
-wide means are taken once for the whole picture, on its cells; the rest happens in the tiles alone
-that an edge touches.
+wide means are taken once for the whole picture, on its cells; the rest happens in the boxes alone
+that hold an edge.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cpu.tiles import Corner, core, gather, parts, scatter, touched
+from kernels.cpu.tiles import Box, boxes
 from kernels.reference.foreground import COARSE_CELLS, FINE_PIXELS
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 TILE_CELLS = 6
-LOT = 8  # tiles at a time: 8 x 60 x 60 pixels of 3 floats are 0.3 MB
 # Networks leave a haze of 1 to 3 levels on half of a photo. A tile in which nothing is further from
 # 0 and 255 than this has no edge, and un-mixing could change what is seen by that many levels.
-# It takes four fifths of the tiles away: 76 ms become 20 on a 1080p photo.
+# It takes four fifths of the tiles away.
 HARDLY = 8
-LITTLE = np.float32(1e-5)  # less weight than one pixel with an alpha of 1 / 255 has in a sum
+LITTLE = 1e-5  # less weight than one pixel with an alpha of 1 / 255 has in a sum
 
 
 def foreground(
@@ -36,8 +35,10 @@ def foreground(
     cell: int = 8,
     shown_u8: U8 | None = None,
 ) -> U8:
-    """Colours of the subject, (H, W, 3) uint8, within 2 levels of the twin's, changed only where
-    0 < alpha < 255 and only in tiles that hold an edge; the same array when there is none.
+    """Colours of the subject, (H, W, 3) uint8, within 2 levels of the twin's in every tile that
+    holds an edge, and unchanged in the others, where alpha is a haze within 8 levels of 0 or 255:
+    the twin un-mixes that too. Changed only where 0 < alpha < 255; the same array when there is no
+    edge.
 
     Args:
         rgb_u8: (H, W, 3).
@@ -51,28 +52,25 @@ def foreground(
     # Where the subject is not all there, and something will be seen.
     unsure = cast(U8, cv2.min(cv2.bitwise_not(alpha_u8), shown))
     at_an_edge = (unsure > HARDLY).view(np.uint8)
-    corners = touched(at_an_edge, TILE_CELLS * cell) if strength > 0 else []
-    if not corners:
+    parts = boxes(at_an_edge, TILE_CELLS * cell) if strength > 0 else []
+    if not parts:
         return rgb_u8
-    wide = _wide_means(rgb_u8, alpha_u8, cell)
-    padded = cast(F32, cv2.copyMakeBorder(wide, 2, 2, 2, 2, cv2.BORDER_REPLICATE))
+    means = _wide_means(rgb_u8, alpha_u8, cell)
     result = rgb_u8.copy()
-    for lot in parts(corners, LOT):
-        own = gather(rgb_u8, lot, TILE_CELLS * cell, FINE_PIXELS)
-        alpha = gather(alpha_u8, lot, TILE_CELLS * cell, FINE_PIXELS)
-        colours = _colours(own, alpha, _spread(padded, lot, cell), _inside(lot, alpha_u8, cell))
-        own = core(own, FINE_PIXELS)
+    for box in parts:
+        around = box.grown(FINE_PIXELS, *alpha_u8.shape)
+        wide = [_spread(plane, around, cell) for plane in means]
+        colours = _colours(rgb_u8[around.view], alpha_u8[around.view], wide, box.inside(around))
+        own = rgb_u8[box.view]
         if strength < 1:
-            colours = cast(
-                F32, cv2.addWeighted(colours, strength, own.astype(np.float32), 1 - strength, 0)
-            )
-        mask = gather(unsure, lot, TILE_CELLS * cell)
-        scatter(cast(U8, cv2.copyTo(cv2.convertScaleAbs(colours), mask, own)), lot, result)
+            own_f32 = own.astype(np.float32)
+            colours = cast(F32, cv2.addWeighted(colours, strength, own_f32, 1 - strength, 0))
+        result[box.view] = cv2.copyTo(cv2.convertScaleAbs(colours), unsure[box.view], own.copy())
     return result
 
 
-def _wide_means(rgb_u8: U8, alpha_u8: U8, cell: int) -> F32:
-    """Means around each cell of the subject's colours and of the background's, (h, w, 6)."""
+def _wide_means(rgb_u8: U8, alpha_u8: U8, cell: int) -> tuple[F32, F32]:
+    """Means around each cell of the subject's colours and of the background's, each (h, w, 3)."""
     half_rgb, half_alpha = _halved(rgb_u8, cell), _halved(alpha_u8, cell)
     # At half size, a quarter of the work: what alpha and colours do within two pixels is lost in
     # windows of 184.
@@ -81,16 +79,11 @@ def _wide_means(rgb_u8: U8, alpha_u8: U8, cell: int) -> F32:
     weight = _cells(half_alpha, cell // 2) * np.float32(1 / 255)
     # How much of a cell lies in the picture: less than all at the right and below.
     filled = np.outer(*(_filled(samples, cell) for samples in alpha_u8.shape))
-    means = np.empty((*weight.shape, 6), np.float32)
-    both = ((subject, weight), (picture - subject, filled - weight))
-    for i, (colours, share) in enumerate(both):
-        total, weights = _sum(colours), _sum(cast(F32, share))
-        known = weights > LITTLE
-        np.maximum(weights, LITTLE, out=weights)
-        means[..., 3 * i : 3 * i + 3] = np.where(
-            known[..., None], total / weights[..., None], picture / filled[..., None]
-        )
-    return means
+    there = cast(F32, cv2.divide(picture, cv2.cvtColor(filled, cv2.COLOR_GRAY2RGB)))
+    return (
+        _ratio(_sum(subject), _sum(weight), there),
+        _ratio(_sum(picture - subject), _sum(cast(F32, filled - weight)), there),
+    )
 
 
 def _filled(samples: int, cell: int) -> F32:
@@ -106,41 +99,35 @@ def _sum(plane: F32) -> F32:
     return cast(F32, summed)
 
 
-def _spread(padded: F32, lot: list[Corner], cell: int) -> tuple[F32, F32]:
-    """The wide means at some tiles' pixels, aprons included: the subject's, the background's."""
-    # `padded` is shifted by the two cells that each tile takes more on every side.
-    corners = [(y // cell + 2, x // cell + 2) for y, x in lot]
-    cells = gather(padded, corners, TILE_CELLS, apron=2)
-    size = (cells.shape[1] * cell, cells.shape[0] * cell)
-    spare = 2 * cell - FINE_PIXELS
-    subject, behind = (
-        core(cast(F32, cv2.resize(np.ascontiguousarray(three), size)), spare)
-        for three in (cells[..., :3], cells[..., 3:])
-    )
-    return subject, behind
+def _spread(plane: F32, box: Box, cell: int) -> F32:
+    """The part of `plane`, (h, w, 3) by cells, under a box of pixels, bilinear between cells."""
+    rows, columns = plane.shape[:2]
+    cells = Box(box.top // cell, -(-box.bottom // cell), box.left // cell, -(-box.right // cell))
+    part = cells.grown(1, rows, columns)
+    height, width = part.size_hw
+    spread = cv2.resize(plane[part.view], (width * cell, height * cell))
+    return cast(F32, spread[box.inside(Box(part.top * cell, 0, part.left * cell, 0))])
 
 
-def _inside(lot: list[Corner], alpha_u8: U8, cell: int) -> F32 | np.float32:
-    """1 where a tile's pixel lies in the picture, else 0."""
-    side = TILE_CELLS * cell
-    far = side + FINE_PIXELS
-    height, width = alpha_u8.shape
-    if all(y and x and y + far <= height and x + far <= width for y, x in lot):
-        return np.float32(1)
-    return gather(np.ones(alpha_u8.shape, np.float32), lot, side, FINE_PIXELS)
+def _colours(own_u8: U8, alpha_u8: U8, wide: list[F32], core: tuple[slice, slice]) -> F32:
+    """The subject's colours in the core of a box, (h, w, 3), 0..255.
 
-
-def _colours(own_u8: U8, alpha_u8: U8, wide: tuple[F32, F32], inside: F32 | np.float32) -> F32:
-    """The subject's colours in stacked tiles without their aprons, (n * side, side, 3), 0..255."""
-    own, subject, behind = own_u8.astype(np.float32), *wide
-    a = alpha_u8 * np.float32(1 / 255)
-    a3 = cast(F32, cv2.cvtColor(a, cv2.COLOR_GRAY2RGB))
-    left = cast(F32, inside - a)
-    left3 = cast(F32, cv2.cvtColor(left, cv2.COLOR_GRAY2RGB))
+    Args:
+        own_u8: the box's colours.
+        alpha_u8: its alpha.
+        wide: means of the subject's colours and of the background's.
+        core: the part of the box that has the fine window's pixels around it.
+    """
+    subject, behind = wide
+    own = own_u8.astype(np.float32)
+    a: F32 = alpha_u8 * np.float32(1 / 255)
+    left = np.float32(1) - a
+    a3, left3 = (cast(F32, cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB)) for plane in (a, left))
     first = _towards_the_picture(own, a3, subject, behind)
     # Without any subject in the fine window, as under a wide feather, the first round stands.
-    subject, behind = _narrow_mean(first, a, a3), _narrow_mean(behind, left, left3)
-    return _towards_the_picture(core(own, FINE_PIXELS), core(a3, FINE_PIXELS), subject, behind)
+    subject = _narrow_mean(first, a, a3, core)
+    behind = _narrow_mean(behind, left, left3, core)
+    return _towards_the_picture(own[core], a3[core], subject, behind)
 
 
 def _towards_the_picture(own: F32, a3: F32, subject: F32, behind: F32) -> F32:
@@ -154,17 +141,27 @@ def _towards_the_picture(own: F32, a3: F32, subject: F32, behind: F32) -> F32:
     return cast(F32, np.clip(rest, 0, 255, out=rest))
 
 
-def _narrow_mean(colours: F32, weight: F32, weight3: F32) -> F32:
-    """Weighted means over the fine window, without aprons; `colours` where nothing has weight."""
+def _narrow_mean(colours: F32, weight: F32, weight3: F32, core: tuple[slice, slice]) -> F32:
+    """Weighted means over the fine window, in the core; `colours` where nothing has weight."""
+    total, weights = _near(cast(F32, cv2.multiply(colours, weight3))), _near(weight)
+    return _ratio(total[core], weights[core], colours[core])
+
+
+def _near(plane: F32) -> F32:
     side = (2 * FINE_PIXELS + 1, 2 * FINE_PIXELS + 1)
-    total = core(cast(F32, cv2.boxFilter(cv2.multiply(colours, weight3), -1, side)), FINE_PIXELS)
-    weights = core(cast(F32, cv2.boxFilter(weight, -1, side)), FINE_PIXELS)
-    shares = 1 / np.maximum(weights, LITTLE)
-    means = cast(F32, cv2.multiply(total, cv2.cvtColor(shares, cv2.COLOR_GRAY2RGB)))
-    none = weights <= LITTLE
-    if none.any():
-        cv2.copyTo(core(colours, FINE_PIXELS), none.view(np.uint8), means)
-    return means
+    summed = cv2.boxFilter(plane, -1, side, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return cast(F32, summed)
+
+
+def _ratio(total: F32, weights: F32, otherwise: F32) -> F32:
+    """`total / weights`; `otherwise` where nothing has weight."""
+    none = (weights <= LITTLE).view(np.uint8)
+    with np.errstate(divide="ignore"):
+        shares = np.float32(1) / weights
+    means = cv2.multiply(total, cv2.cvtColor(shares, cv2.COLOR_GRAY2RGB))
+    if cv2.hasNonZero(none):
+        cv2.copyTo(otherwise, none, means)
+    return cast(F32, means)
 
 
 def _halved(pixels_u8: U8, cell: int) -> U8:

@@ -1,8 +1,8 @@
 """Refines an alpha's edges by the picture: guided filter with a colour guide, at reduced scale.
 
 Called by `server.finishing`; twin of `kernels.reference.guided_refine`, which gives the method. The
-functions are fitted on the cells of the whole picture, and applied in the tiles alone that an edge
-is near.
+functions are fitted on the cells around the subject's edge, and applied in the boxes of the picture
+alone that an edge is near.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cpu.tiles import core, gather, parts, scatter, touched
+from kernels.cpu.tiles import Box, boxes
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-TILE_CELLS = 16
+TILE_CELLS = 8
 # The weight of a window whose mean alpha is 5 levels from 0 or 255. Networks leave a haze of 1 to 3
 # levels on half of a photo; where there is no more than that, the fit has nothing to find, and
 # could change what is there by about a level.
 HARDLY = 0.3
-LOT = 16  # tiles at a time: 16 x 64 x 64 pixels of 3 floats are 0.8 MB
 
 
 def guided_refine(
@@ -35,7 +34,8 @@ def guided_refine(
     epsilon: float = 1e-4,
     contrast: float = 0.1,
 ) -> U8:
-    """Alpha whose edges follow the picture's, (H, W) uint8, within 2 levels of the twin's.
+    """Alpha whose edges follow the picture's, (H, W) uint8, within 2 levels of the twin's, or 5
+    levels where the twin changes a haze that is less than that from 0 or 255.
 
     Args:
         rgb_u8: (H, W, 3).
@@ -46,45 +46,36 @@ def guided_refine(
         contrast: alpha up to it becomes 0, from 1 - contrast on 1, a straight line between.
     """
     alpha = _cells(alpha_u8, scale)
-    mean_alpha = _box(alpha, radius)
-    sure = np.minimum(1, 16 * mean_alpha * (1 - mean_alpha))
-    edge = (sure > HARDLY).view(np.uint8)
+    edge = (_sure(_box(alpha, radius)) > HARDLY).view(np.uint8)
     # The bilinear spread reaches one cell further than the window.
     reach = np.ones((2 * radius + 3, 2 * radius + 3), np.uint8)
     near = cast(U8, cv2.dilate(edge, reach))
     result = alpha_u8.copy()
     if not near.any():
         return result
-    line = np.zeros((*alpha.shape, 5), np.float32)
-    # Two windows are needed around a cell: the mean of the functions that were fitted in them.
-    rows, columns = _around(near, 2 * radius)
-    pixels = rgb_u8[
-        rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale
-    ]
-    line[rows, columns] = _lines(_cells(pixels, scale), alpha[rows, columns], radius, epsilon)
-    corners = touched(near, TILE_CELLS)
-    padded = cast(F32, cv2.copyMakeBorder(line, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
-    for lot in parts(corners, LOT):
-        at = [(y * scale, x * scale) for y, x in lot]
-        # `padded` is shifted by the one cell that each tile takes more on every side.
-        cells = gather(padded, [(y + 1, x + 1) for y, x in lot], TILE_CELLS, apron=1)
-        rgb, own = (gather(plane, at, TILE_CELLS * scale) for plane in (rgb_u8, alpha_u8))
-        scatter(_apply(cells, rgb, own, contrast), at, result)
+    left, top, width, height = cv2.boundingRect(near)
+    whole = Box(top, top + height, left, left + width)
+    # Two windows are needed around a cell: the mean of the functions that were fitted in them; and
+    # at least the one cell that bilinear spreading takes.
+    fitted = whole.grown(max(1, 2 * radius), *near.shape)
+    pixels = fitted.times(scale, *alpha_u8.shape)
+    planes = _lines(_cells(rgb_u8[pixels.view], scale), alpha[fitted.view], radius, epsilon)
+    # alpha = clip(sum of slopes * colours + offset, 0, weight) + (1 - weight) * own, all times 255:
+    # the contrast is put into the functions here, where there are few of them.
+    slopes, offset, weight = planes[:3], planes[3], planes[4]
+    offset -= np.float32(contrast) * weight
+    stretch = np.float32(1 / (1 - 2 * contrast))
+    for slope in slopes:
+        np.multiply(slope, stretch, out=slope)
+    offset *= 255 * stretch
+    weight *= 255
+    for box in boxes(near, TILE_CELLS):
+        _apply(planes, fitted, box.cut_to(whole), (rgb_u8, alpha_u8), scale, result)
     return result
 
 
-def _around(near: U8, apron: int) -> tuple[slice, slice]:
-    """Rows and columns, in cells, that hold all of `near` and an apron around it."""
-    left, top, width, height = cv2.boundingRect(near)
-    rows, columns = near.shape
-    return (
-        slice(max(0, top - apron), min(rows, top + height + apron)),
-        slice(max(0, left - apron), min(columns, left + width + apron)),
-    )
-
-
-def _lines(guide: F32, alpha: F32, radius: int, epsilon: float) -> F32:
-    """For each cell the mean of the windows' functions: (h, w, 5) of three slopes, offset, weight.
+def _lines(guide: F32, alpha: F32, radius: int, epsilon: float) -> list[F32]:
+    """For each cell the mean of the windows' functions: three slopes, offset, weight, each (h, w).
 
     Args:
         guide: (h, w, 3), the cells' colours in [0, 1].
@@ -92,10 +83,10 @@ def _lines(guide: F32, alpha: F32, radius: int, epsilon: float) -> F32:
         radius: as in `guided_refine`.
         epsilon: likewise.
     """
-    planes = [guide[..., i] for i in range(3)]
+    planes = cast(list[F32], list(cv2.split(guide)))
     means = [_box(plane, radius) for plane in planes]
     mean_alpha = _box(alpha, radius)
-    sure = np.minimum(1, 16 * mean_alpha * (1 - mean_alpha))
+    sure = _sure(mean_alpha)
     r, g, b = (
         _box(plane * alpha, radius) - mean * mean_alpha
         for plane, mean in zip(planes, means, strict=True)
@@ -113,45 +104,56 @@ def _lines(guide: F32, alpha: F32, radius: int, epsilon: float) -> F32:
     c00, c01, c02 = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
     c11, c12, c22 = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
     share = sure / (rr * c00 + rg * c01 + rb * c02)
-    slopes = (
+    slopes = [
         (c00 * r + c01 * g + c02 * b) * share,
         (c01 * r + c11 * g + c12 * b) * share,
         (c02 * r + c12 * g + c22 * b) * share,
-    )
+    ]
     offset = sure * mean_alpha
     for slope, mean in zip(slopes, means, strict=True):
         offset -= slope * mean
-    return np.dstack([_box(plane, radius) for plane in (*slopes, offset, sure)])
+    return [_box(plane, radius) for plane in (*slopes, offset, sure)]
 
 
-def _apply(cells: F32, rgb_u8: U8, own_u8: U8, contrast: float) -> U8:
-    """The refined alpha of stacked tiles, (n * side, side) uint8.
+def _apply(  # noqa: PLR0917
+    planes: list[F32], fitted: Box, cells: Box, pictures: tuple[U8, U8], scale: int, target: U8
+) -> None:
+    """Writes the refined alpha of one box into `target`, (H, W).
 
     Args:
-        cells: of `_lines`, the tiles with one cell around each.
-        rgb_u8: (n * side, side, 3).
-        own_u8: (n * side, side), the alpha as it was.
-        contrast: as in `guided_refine`.
+        planes: three slopes, offset, weight of the cells of `fitted`, for an alpha of 0..255.
+        fitted: a box of cells.
+        cells: the box to refine, inside it.
+        pictures: colours (H, W, 3) and alpha as it was, (H, W).
+        scale: pixels along a cell's side.
+        target: of the same size.
     """
-    scale = own_u8.shape[1] // TILE_CELLS
-    *slopes, offset, weight = (
-        core(
-            cast(F32, cv2.resize(np.ascontiguousarray(cells[..., i]), None, fx=scale, fy=scale)),
-            scale,
-        )
-        for i in range(5)
-    )
-    fitted = offset
-    for slope, channel in zip(slopes, cv2.split(rgb_u8), strict=True):
-        fitted += cv2.multiply(slope, channel, scale=1 / 255, dtype=cv2.CV_32F)
-    # weight * clip((fitted / weight - c) / (1 - 2 c)) without the division, which a weight of 0
-    # would not survive.
-    fitted -= np.float32(contrast) * weight
-    fitted *= np.float32(1 / (1 - 2 * contrast))
-    np.clip(fitted, 0, weight, out=fitted)
-    fitted *= 255
-    fitted += (1 - weight) * own_u8
-    return cast(U8, cv2.convertScaleAbs(fitted))
+    rgb_u8, own_u8 = pictures
+    box = cells.times(scale, *own_u8.shape)
+    around = cells.grown(1, fitted.bottom, fitted.right).cut_to(fitted)
+    part = around.inside(fitted)
+    size = (scale * (around.right - around.left), scale * (around.bottom - around.top))
+    height, width = box.size_hw
+    top, left = (cells.top - around.top) * scale, (cells.left - around.left) * scale
+    spread = [
+        cast(F32, cv2.resize(plane[part], size))[top : top + height, left : left + width]
+        for plane in planes
+    ]
+    alpha, weight = spread[3], spread[4]
+    for slope, channel in zip(spread[:3], cv2.split(rgb_u8[box.view]), strict=True):
+        cv2.multiply(slope, channel, dst=slope, dtype=cv2.CV_32F)
+        cv2.add(alpha, slope, dst=alpha)
+    np.maximum(alpha, 0, out=alpha)
+    cv2.min(alpha, weight, dst=alpha)
+    np.subtract(255, weight, out=weight)
+    cv2.multiply(weight, own_u8[box.view], dst=weight, scale=1 / 255, dtype=cv2.CV_32F)
+    cv2.add(alpha, weight, dst=alpha)
+    target[box.view] = cv2.convertScaleAbs(alpha)
+
+
+def _sure(mean_alpha: F32) -> F32:
+    """How much of an edge a window holds, 0..1."""
+    return cast(F32, np.minimum(np.float32(1), np.float32(16) * mean_alpha * (1 - mean_alpha)))
 
 
 def _cells(pixels_u8: U8, scale: int) -> F32:
@@ -166,7 +168,7 @@ def _cells(pixels_u8: U8, scale: int) -> F32:
             size = (target.shape[1], target.shape[0])
             part = cv2.resize(pixels_u8[from_y, from_x], size, interpolation=cv2.INTER_AREA)
             target[:] = part.reshape(target.shape)
-    return small * np.float32(1 / 255)
+    return cast(F32, small * np.float32(1 / 255))
 
 
 def _cut(samples: int, scale: int) -> list[tuple[slice, slice]]:
@@ -179,9 +181,11 @@ def _cut(samples: int, scale: int) -> list[tuple[slice, slice]]:
 def _box(plane: F32, radius: int) -> F32:
     """Means over windows of `radius` around each cell, cut at the edges; (h, w)."""
     side = (2 * radius + 1, 2 * radius + 1)
-    total = cv2.boxFilter(plane, -1, side, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    summed = cv2.boxFilter(plane, -1, side, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    total = cast(F32, summed)
     rows, columns = (_counts(samples, radius) for samples in plane.shape)
-    return cast(F32, total * (np.float32(1) / (rows[:, None] * columns)))
+    total *= np.float32(1) / (rows[:, None] * columns)
+    return total
 
 
 def _counts(samples: int, radius: int) -> F32:
