@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from mattestream.aio import AsyncClient
+from mattestream.channel import Tls
 from mattestream.client import Client
 
 _FLAGS = (
@@ -45,8 +47,16 @@ def connection_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def open_client(address: str, flags: Mapping[str, Any]) -> Client:
     """The client that the flags of `connection_flags` describe; other flags are not looked at."""
-    from mattestream.channel import Tls
+    return Client(address, timeout_s=flags["timeout_s"], api_key=flags["api_key"], tls=_tls(flags))
 
+
+def open_async_client(address: str, flags: Mapping[str, Any]) -> AsyncClient:
+    """The same for asyncio, to be called inside the running loop."""
+    return AsyncClient(
+        address, timeout_s=flags["timeout_s"], api_key=flags["api_key"], tls=_tls(flags)
+    )
+
+
+def _tls(flags: Mapping[str, Any]) -> Tls | bool:
     roots: Path | None = flags["tls_ca"]
-    trust = Tls(roots.read_bytes()) if roots else bool(flags["tls"])
-    return Client(address, timeout_s=flags["timeout_s"], api_key=flags["api_key"], tls=trust)
+    return Tls(roots.read_bytes()) if roots else bool(flags["tls"])

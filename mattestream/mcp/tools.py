@@ -1,0 +1,181 @@
+"""The tools: what an agent may ask for, each one call of the SDK.
+
+`mattestream.cli.mcp` makes the server and connects it; tests connect the MCP SDK's own client to
+it in the same process. Docstrings and field descriptions here are read by agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp_types import CallToolResult, ToolAnnotations
+from pydantic import Field
+
+from mattestream import __version__
+from mattestream.aio import AsyncClient
+from mattestream.errors import MattestreamError
+from mattestream.mcp.answers import File, Made, Subject, answer, link, picture, subject_of
+from mattestream.mcp.pictures import read_picture
+from mattestream.mcp.places import NotAllowed, Places
+from mattestream.mcp.previews import preview
+from mattestream.mcp.shelf import SCHEME, Gone, Shelf
+from mattestream.reply import Removal
+from mattestream.request import build_options
+from mattestream.v1 import options_pb2
+
+INSTRUCTIONS = (
+    "Takes backgrounds away from pictures. Name a picture by its path, by the address of an "
+    "earlier result (mattestream://results/...), or as a data URI. Answers carry a small preview "
+    "on grey, the facts as fields, and a link to the full result; give save_to to write it as a "
+    "file."
+)
+
+Image = Annotated[
+    str,
+    Field(
+        description="Path of an image file, the address of an earlier result, or a data URI. "
+        "JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF."
+    ),
+]
+SaveTo = Annotated[
+    str | None,
+    Field(description="Path to write the full result to, inside a folder open to this server."),
+]
+Overwrite = Annotated[bool, Field(description="Replace a file that is at save_to.")]
+Background = Annotated[
+    str | None,
+    Field(description='Colour behind the subject, "white" or "#rrggbb". Default: transparent.'),
+]
+FileFormat = Annotated[
+    Literal["png", "webp", "jpeg"],
+    Field(description="File type of the result; jpeg needs a background."),
+]
+_READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+_WRITES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+)
+
+
+class Tools:
+    """The tools of one server.
+
+    Args:
+        client: connected to the mattestream server that does the work.
+        places: the folders that files may be in.
+        shelf: where results are kept.
+    """
+
+    def __init__(self, client: AsyncClient, places: Places, shelf: Shelf) -> None:
+        self._client = client
+        self._places = places
+        self._shelf = shelf
+
+    # Agents pass every argument by name.
+    async def remove_background(  # noqa: PLR0917
+        self,
+        image: Image,
+        background: Background = None,
+        output: Annotated[
+            Literal["cutout", "alpha"],
+            Field(description="The subject itself, or its alpha mask as a grey picture."),
+        ] = "cutout",
+        format: FileFormat = "png",  # noqa: A002 - the name that agents know
+        feather_px: Annotated[
+            float, Field(ge=0, le=100, description="Softens the edge, in pixels of the source.")
+        ] = 0,
+        save_to: SaveTo = None,
+        overwrite: Overwrite = False,
+    ) -> Annotated[CallToolResult, Made]:
+        """Removes the background of a picture; the result has the picture's size."""
+        with _as_tool_errors():
+            options = build_options(
+                output="composite" if background else output,
+                format=format,
+                background=background,
+                feather_px=feather_px or None,
+            )
+            return await self._make(image, options, save_to, overwrite=overwrite)
+
+    async def describe_subject(self, image: Image) -> Annotated[CallToolResult, Subject]:
+        """Says where the subject of a picture is, how much of it it takes and how sure that is."""
+        with _as_tool_errors():
+            data = await self._read(image)
+            removal = await self._client.remove(data, output="alpha", format="raw")
+        return answer(subject_of(removal.report))
+
+    async def read(self, name: str) -> bytes:
+        """The full result of an earlier call."""
+        try:
+            return self._shelf.get(SCHEME + name).data
+        except Gone as error:
+            raise ResourceNotFoundError(str(error)) from None
+
+    async def _make(
+        self,
+        image: str,
+        options: options_pb2.RemoveOptions,
+        save_to: str | None,
+        *,
+        overwrite: bool,
+    ) -> CallToolResult:
+        removal = await self._client.remove(await self._read(image), options=options)
+        small = await asyncio.to_thread(preview, removal.data)
+        file = await self._keep(removal, save_to, overwrite=overwrite)
+        made = Made(result=file, subject=subject_of(removal.report))
+        name = Path(file.saved_to).name if file.saved_to else f"result{removal.extension}"
+        return answer(made, picture(small), link(file, name))
+
+    async def _read(self, image: str) -> bytes:
+        return await asyncio.to_thread(read_picture, image, self._places, self._shelf)
+
+    async def _keep(self, removal: Removal, save_to: str | None, *, overwrite: bool) -> File:
+        saved = None
+        if save_to is not None:
+            saved = await asyncio.to_thread(
+                self._places.write, save_to, removal.data, replace=overwrite
+            )
+        return File(
+            address=self._shelf.put(removal.data, removal.media_type),
+            media_type=removal.media_type,
+            width=removal.width,
+            height=removal.height,
+            bytes=len(removal.data),
+            saved_to=None if saved is None else str(saved),
+        )
+
+
+def make_server(client: AsyncClient, places: Places, shelf: Shelf) -> MCPServer[None]:
+    """The MCP server, for any transport."""
+    server: MCPServer[None] = MCPServer(
+        "mattestream",
+        title="mattestream",
+        instructions=f"{INSTRUCTIONS} {places.words[0].upper()}{places.words[1:]}.",
+        version=__version__,
+        log_level="WARNING",
+    )
+    tools = Tools(client, places, shelf)
+    server.add_tool(tools.remove_background, annotations=_WRITES)
+    server.add_tool(tools.describe_subject, annotations=_READS)
+    describe = server.resource(
+        SCHEME + "{name}", name="result", mime_type="application/octet-stream"
+    )
+    describe(tools.read)
+    return server
+
+
+@contextmanager
+def _as_tool_errors() -> Iterator[None]:
+    """What went wrong, as a sentence for the agent."""
+    try:
+        yield
+    except (MattestreamError, NotAllowed, Gone) as error:
+        raise ToolError(str(error)) from error
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise ToolError(f"{what}: name a file that can be read, or written") from error
