@@ -27,6 +27,7 @@ from mattestream.request import (
     DeliveryName,
     ImageInput,
     RemoveKeywords,
+    StreamKeywords,
     build_request,
     build_stream_config,
     choose,
@@ -112,7 +113,7 @@ class AsyncClient:
         delivery: DeliveryName = ...,
         timeout_s: float | None = ...,
         on_error: Literal["raise"],
-        **options: Unpack[RemoveKeywords],
+        **options: Unpack[StreamKeywords],
     ) -> AsyncGenerator[Removal, None]: ...
 
     @overload
@@ -124,7 +125,7 @@ class AsyncClient:
         delivery: DeliveryName = ...,
         timeout_s: float | None = ...,
         on_error: Literal["yield"] = ...,
-        **options: Unpack[RemoveKeywords],
+        **options: Unpack[StreamKeywords],
     ) -> AsyncGenerator[Removal | FrameFailed, None]: ...
 
     def remove_stream(
@@ -135,7 +136,7 @@ class AsyncClient:
         delivery: DeliveryName = "in_order",
         timeout_s: float | None = None,
         on_error: Literal["yield", "raise"] = "yield",
-        **options: Unpack[RemoveKeywords],
+        **options: Unpack[StreamKeywords],
     ) -> AsyncGenerator[Removal | FrameFailed, None]:
         """One outcome for each image, in their order; see `Client.remove_stream`.
 

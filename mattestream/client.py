@@ -25,6 +25,7 @@ from mattestream.request import (
     Frame,
     ImageInput,
     RemoveKeywords,
+    StreamKeywords,
     build_request,
     build_stream_config,
     choose,
@@ -118,7 +119,7 @@ class Client:
         delivery: DeliveryName = ...,
         timeout_s: float | None = ...,
         on_error: Literal["raise"],
-        **options: Unpack[RemoveKeywords],
+        **options: Unpack[StreamKeywords],
     ) -> Generator[Removal, None, None]: ...
 
     @overload
@@ -130,7 +131,7 @@ class Client:
         delivery: DeliveryName = ...,
         timeout_s: float | None = ...,
         on_error: Literal["yield"] = ...,
-        **options: Unpack[RemoveKeywords],
+        **options: Unpack[StreamKeywords],
     ) -> Generator[Removal | FrameFailed, None, None]: ...
 
     def remove_stream(
@@ -141,7 +142,7 @@ class Client:
         delivery: DeliveryName = "in_order",
         timeout_s: float | None = None,
         on_error: Literal["yield", "raise"] = "yield",
-        **options: Unpack[RemoveKeywords],
+        **options: Unpack[StreamKeywords],
     ) -> Generator[Removal | FrameFailed, None, None]:
         """One outcome for each image, in their order, while later images are still being sent.
 
@@ -154,7 +155,8 @@ class Client:
             delivery: "in_order" answers every frame; "latest" skips frames that were overtaken.
             timeout_s: limit in seconds for the whole stream; None for none.
             on_error: "yield" gives `FrameFailed` for a frame that failed and goes on; "raise" ends.
-            options: of every frame; the defaults give the alpha as raw pixels.
+            options: of every frame, and `StreamKeywords`; the defaults give the alpha as raw
+                pixels.
 
         Raises:
             InvalidRequest: an option cannot be written into a message (raised at once).

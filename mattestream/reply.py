@@ -43,6 +43,7 @@ class Removal:
         frame_id: the frame's number in its stream; 0 outside of streams.
         pts: the frame's presentation time as the caller gave it.
         dropped_before: frames skipped just before this one (`delivery="latest"` only).
+        unchanged: the frame equalled the one before and has its result (`skip_unchanged` only).
     """
 
     data: bytes
@@ -54,6 +55,7 @@ class Removal:
     frame_id: int = 0
     pts: int = 0
     dropped_before: int = 0
+    unchanged: bool = False
 
     @property
     def extension(self) -> str:
@@ -144,6 +146,7 @@ def frame_outcome(
         frame_id=message.frame_id,
         pts=message.pts,
         dropped_before=message.dropped_before,
+        unchanged=message.unchanged,
     )
 
 
@@ -154,6 +157,7 @@ def _removal(
     frame_id: int = 0,
     pts: int = 0,
     dropped_before: int = 0,
+    unchanged: bool = False,
 ) -> Removal:
     kind = result.WhichOneof("data")
     media_type, channels = "", 0
@@ -177,6 +181,7 @@ def _removal(
         frame_id=frame_id,
         pts=pts,
         dropped_before=dropped_before,
+        unchanged=unchanged,
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mattestream.errors import BadImage, InvalidRequest
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
-from mattestream.values import UINT32_MAX, choose, whole
+from mattestream.values import UINT32_MAX, choose, number, whole
 
 __all__ = [
     "DELIVERIES",
@@ -33,6 +33,7 @@ __all__ = [
     "OutputName",
     "ReadableFile",
     "RemoveKeywords",
+    "StreamKeywords",
     "build_frame",
     "build_image",
     "build_options",
@@ -105,6 +106,14 @@ class RemoveKeywords(TreatmentKeywords, total=False):
     background: str | None  # CSS name or hex; default white for a composite
     keep_metadata: bool  # carry ICC profile and resolution over; default False
     options: options_pb2.RemoveOptions | None  # a ready message instead of the keywords above
+
+
+class StreamKeywords(RemoveKeywords, total=False):
+    """The options that `remove_stream` takes besides."""
+
+    smooth: float | None  # 0..0.95, weight of the alpha before where nothing moves; default 0
+    skip_unchanged: bool  # a frame that equals the one before has its result; default False
+    resume_id: str | None  # a stream that ended goes on under this name; default: none does
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +219,7 @@ def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.Re
 
 
 def build_stream_config(
-    keywords: RemoveKeywords, *, window: int, delivery: DeliveryName
+    keywords: StreamKeywords, *, window: int, delivery: DeliveryName
 ) -> removal_pb2.RemoveStreamRequest:
     """The first message of a stream.
 
@@ -223,13 +232,19 @@ def build_stream_config(
         InvalidRequest: a name is unknown, or `window` is negative or no whole number.
     """
     window = whole("window", window, 0, UINT32_MAX, "of 1 or more, or 0 for the server's setting")
-    return removal_pb2.RemoveStreamRequest(
-        config=removal_pb2.StreamConfig(
-            options=build_options(**keywords),
-            delivery=choose("delivery", delivery, DELIVERIES),
-            window=window,
-        )
+    own = {"smooth", "skip_unchanged", "resume_id"}
+    options = {name: value for name, value in keywords.items() if name not in own}
+    config = removal_pb2.StreamConfig(
+        options=build_options(**options),  # type: ignore[arg-type]
+        delivery=choose("delivery", delivery, DELIVERIES),
+        window=window,
+        resume_id=keywords.get("resume_id") or "",
+        skip_unchanged=keywords.get("skip_unchanged", False),
     )
+    smooth = keywords.get("smooth")
+    if smooth is not None:
+        config.options.temporal.smooth = number("smooth", smooth)
+    return removal_pb2.RemoveStreamRequest(config=config)
 
 
 def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:

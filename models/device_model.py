@@ -122,10 +122,10 @@ class DeviceModel:
         height, width = spec.shape[axes.index("H")], spec.shape[axes.index("W")]
         wanted = self.manifest.input
         # Letterbox bars are cut out of the answer by proportion, so it must have the input's shape.
-        if wanted.fit == "letterbox" and height * wanted.width != width * wanted.height:
+        if wanted.fit != "stretch" and height * wanted.width != width * wanted.height:
             raise self._failed(
                 f"answers {width} x {height} for {wanted.width} x {wanted.height}: with fit "
-                f"'letterbox' both need the same aspect ratio"
+                f"'{wanted.fit}' both need the same aspect ratio"
             )
         return height, width
 

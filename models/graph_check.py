@@ -35,12 +35,14 @@ def check_graph(
     source = _pick(inputs, manifest.input.tensor, "input", problems)
     target = _pick(outputs, manifest.output.tensor, "output", problems)
     if source is not None:
-        others = [f"'{tensor.name}'" for tensor in inputs if tensor is not source]
+        known = {source.name, *manifest.constants, *(state.input for state in manifest.states)}
+        others = [f"'{tensor.name}'" for tensor in inputs if tensor.name not in known]
         if others:
             problems.append(
                 f"'input.tensor' is '{source.name}', but the graph also needs {', '.join(others)}: "
-                f"models with more than one input are not built yet"
+                f"name each in [[states]] when an output is fed back into it, or in [constants]"
             )
+        _check_fed(manifest, inputs, outputs, problems)
         _check_input(manifest, source, problems)
     if target is not None:
         _check_output(manifest, target, problems)
@@ -59,6 +61,40 @@ def _pick(
     listed = ", ".join(f"'{tensor.name}'" for tensor in tensors) or "none"
     problems.append(f"'{kind}.tensor' is '{name}', but the graph's {kind}s are {listed}")
     return None
+
+
+def _check_fed(
+    manifest: Manifest,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    problems: list[str],
+) -> None:
+    """States and constants must be there, and shapes must fit where the graph fixes them."""
+    takes = {tensor.name: tensor for tensor in inputs}
+    gives = {tensor.name: tensor for tensor in outputs}
+    problems.extend(
+        f"'states' or 'constants' name the input '{name}', but the graph's inputs are "
+        f"{', '.join(map(repr, takes))}"
+        for name in (*(state.input for state in manifest.states), *manifest.constants)
+        if name not in takes
+    )
+    problems.extend(
+        f"'states' name the output '{state.output}', but the graph's outputs are "
+        f"{', '.join(map(repr, gives))}"
+        for state in manifest.states
+        if state.output not in gives
+    )
+    for state in manifest.states:
+        declared = takes[state.input].shape if state.input in takes else ()
+        fits = len(declared) == len(state.shape) and all(
+            not isinstance(seen, int) or seen == wanted
+            for seen, wanted in zip(declared, state.shape, strict=True)
+        )
+        if declared and not fits:
+            problems.append(
+                f"'states' give '{state.input}' the shape {list(state.shape)}, but the graph "
+                f"declares {_shape(takes[state.input])}"
+            )
 
 
 def _check_input(manifest: Manifest, tensor: Tensor, problems: list[str]) -> None:

@@ -103,10 +103,10 @@ class Model:
         blank = np.full((wanted.height, wanted.width, 3), 128, np.uint8)
         height, width = self.run(self.prepare(blank)).shape[1:]
         # Letterbox bars are cut out of the answer by proportion, so it must have the input's shape.
-        if wanted.fit == "letterbox" and height * wanted.width != width * wanted.height:
+        if wanted.fit != "stretch" and height * wanted.width != width * wanted.height:
             raise self._failed(
                 f"answered {width} x {height} for {wanted.width} x {wanted.height}: with fit "
-                f"'letterbox' both need the same aspect ratio"
+                f"'{wanted.fit}' both need the same aspect ratio"
             )
 
     def close(self) -> None:

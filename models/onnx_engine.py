@@ -14,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import onnx_session
-from models.errors import EngineFailed
+from models.errors import EngineFailed, ManifestError
 from models.manifest import Manifest
+from models.states import States, first_states
+
+# Of states and constants: what ONNX Runtime calls them, and NumPy.
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+}
 
 
 class OnnxEngine:
@@ -41,7 +50,13 @@ class OnnxEngine:
         self._session: Any = network.session
         self._input, self._output = network.source.name, network.target.name
         self._precision = network.precision
-        self._max_batch = min(manifest.max_batch, max_batch or 1)
+        dtypes = _dtypes_of(network, manifest)
+        self._constants = {
+            name: np.array(values, dtypes[name]) for name, values in manifest.constants.items()
+        }
+        self._states = manifest.states
+        self._first_states = first_states(manifest.states, dtypes)
+        self._max_batch = 1 if manifest.states else min(manifest.max_batch, max_batch or 1)
         self._runs = threads
         # ONNX Runtime's arena keeps the memory of every run that ever went on at the same time, so
         # what bounds the runs bounds the memory. Without the arena it is worse: on matte-s, 41 MB
@@ -84,17 +99,43 @@ class OnnxEngine:
         Raises:
             EngineFailed: ONNX Runtime reported an error, or the engine is closed.
         """
+        if self._states:
+            answers = [self.step(image, None)[0] for image in np.split(batch, len(batch))]
+            return np.concatenate(answers)
+        (raw,) = self._run(batch, {}, [self._output])
+        return np.asarray(raw, np.float32)
+
+    def step(
+        self, image: NDArray[np.float32], states: States | None
+    ) -> tuple[NDArray[np.float32], States]:
+        """The raw output for one frame, (1, ...) float32, and the states for the next one.
+
+        Args:
+            image: (1, 3, H, W) or (1, H, W, 3) float32.
+            states: of the frame before; None: there is none.
+
+        Raises:
+            EngineFailed: as `run`.
+        """
+        wanted = [self._output, *(state.output for state in self._states)]
+        raw, *handed_on = self._run(image, states or self._first_states, wanted)
+        names = [state.input for state in self._states]
+        return np.asarray(raw, np.float32), dict(zip(names, handed_on, strict=True))
+
+    def _run(self, batch: NDArray[np.float32], states: States, wanted: list[str]) -> list[Any]:
         feed: NDArray[Any] = batch if self._precision == "fp32" else batch.astype(np.float16)
         with self._permits:
             if self._closed:
                 raise EngineFailed("the engine was closed before this run began")
             try:
-                (raw,) = self._session.run([self._output], {self._input: feed})
+                answers: list[Any] = self._session.run(
+                    wanted, {self._input: feed, **self._constants, **states}
+                )
             except Exception as error:  # ONNX Runtime's classes share no base of their own
                 raise EngineFailed(
                     f"{self.name} failed in a run: {onnx_session.words(error)}"
                 ) from error
-        return np.asarray(raw, np.float32)
+        return answers
 
     def close(self) -> None:
         """Waits for the runs that go on and frees the session; may be called twice."""
@@ -105,3 +146,17 @@ class OnnxEngine:
             self._session = None
             for _ in range(self._runs):
                 self._permits.release()
+
+
+def _dtypes_of(network: onnx_session.Network, manifest: Manifest) -> dict[str, np.dtype[Any]]:
+    """Types of the states and constants that the graph takes."""
+    named = {*manifest.constants, *(state.input for state in manifest.states)}
+    types = {name: kind for name, kind in network.types.items() if name in named}
+    if problems := [
+        f"the graph's input '{name}' is a {kind}; allowed for states and constants are "
+        f"{', '.join(_DTYPES)}"
+        for name, kind in types.items()
+        if kind not in _DTYPES
+    ]:
+        raise ManifestError(manifest.path, problems)
+    return {name: _DTYPES[kind] for name, kind in types.items()}

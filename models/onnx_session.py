@@ -1,13 +1,14 @@
 """ONNX Runtime sessions: opened on the provider that was asked for and on no other, and checked
 against the manifest.
 
-Used by `models.onnx_engine` (CPU) and `models.onnx_device_engine` (GPU). The one file that imports
-onnxruntime, the training aside.
+Used by `models.onnx_engine` and `models.prompt_engine` (CPU) and `models.onnx_device_engine` (GPU).
+The one file that imports onnxruntime, the training aside.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ class Network:
     session: Any
     source: Tensor
     target: Tensor
+    types: Mapping[str, str] = field(default_factory=dict)  # of every input, as the library says
 
     @property
     def precision(self) -> Literal["fp32", "fp16"]:
@@ -98,7 +100,27 @@ def open_network(
             manifest.path,
             [f"the graph's input '{source.name}' is a {source.type}; allowed are {allowed}"],
         )
-    return Network(session, source, target)
+    return Network(session, source, target, {each.name: each.type for each in session.get_inputs()})
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """An open session with all that its graph declares."""
+
+    session: Any
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def open_graph(path: Path) -> Graph:
+    """The graph of an ONNX file on the CPU, whatever tensors it has; the caller checks them.
+
+    Raises:
+        EngineFailed: ONNX Runtime refuses the file.
+    """
+    session = _session(path, CPU, {}, {})
+    inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+    return Graph(session, tuple(inputs), tuple(outputs))
 
 
 def words(error: Exception) -> str:

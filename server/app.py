@@ -27,10 +27,17 @@ from server.admission import Admission
 from server.auth import ApiKeys
 from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
-from server.config import Config, ConfigError
+from server.config import MEBIBYTE, Config, ConfigError
 from server.health import Health
 from server.interceptors import CallInterceptor
-from server.listener import StartError, bind, new_server, shown_address, warn_if_exposed
+from server.listener import (
+    StartError,
+    bind,
+    forget_unix_socket,
+    new_server,
+    shown_address,
+    warn_if_exposed,
+)
 from server.metrics import Metrics, MetricsServer
 from server.model_host import ModelHost
 from server.remover import Remover
@@ -38,6 +45,8 @@ from server.replica import Replica
 from server.replica_loader import Observers, ReplicaLoader
 from server.services.models import ModelsService
 from server.services.removal import RemovalService
+from server.shared_memory.door import SharedMemory
+from server.shared_memory.policy import Policy
 from server.shutdown import Gate
 from server.workers import Workers
 
@@ -89,8 +98,17 @@ class App:
         self.remover = Remover(
             limits, self.host, self.workers, self.admission, self.metrics, clock=clock
         )
+        self.shared_memory = SharedMemory(
+            Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
+        )
         self.removal = RemovalService(
-            self.remover, self.host, self.admission, self.metrics, config, clock=clock
+            self.remover,
+            self.host,
+            self.admission,
+            self.metrics,
+            config,
+            shared_memory=self.shared_memory,
+            clock=clock,
         )
         self.metrics.watch(self.admission)
         self._interceptor = CallInterceptor(
@@ -180,8 +198,10 @@ class App:
             # them.
             await self.gate.wait_empty(math.inf)
             self._server = None
+        forget_unix_socket(self.config)
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
+        self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)
 
     async def serve_until_signal(self) -> int:

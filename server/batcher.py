@@ -2,19 +2,19 @@
 
 One batcher per loaded model; `server.remover` hands it an image and waits. There is no timer:
 whenever a run slot is free, a batch is made of what waits, so a lone image never waits and batches
-grow with the load.
+grow with the load. Which images go first is `server.fair_queue`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.deadline import Deadline
+from server.fair_queue import FairQueue, Place
 from server.workers import Lane, settled
 
 # What a pipeline opens and what its run answers: `server.pipeline` has them, the batcher only hands
@@ -41,6 +41,7 @@ class Inferred:
 class _Item:
     opened: Opened
     deadline: Deadline
+    place: Place
     submitted_at: float
     future: asyncio.Future[Inferred] = field(init=False)
     is_running: bool = False
@@ -83,7 +84,7 @@ class Batcher:
         self._max_concurrent_runs = self._free_slots = max_concurrent_runs
         self._on_batch = on_batch
         self._clock = clock
-        self._waiting: deque[_Item] = deque()
+        self._waiting: FairQueue[_Item] = FairQueue()
         self._runs: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -109,8 +110,15 @@ class Batcher:
         answers, started_at, ended_at = self._run_timed([opened])
         return Inferred(answers[0], 1, 0.0, (ended_at - started_at) * 1e3)
 
-    async def infer(self, opened: Opened, deadline: Deadline) -> Inferred:
+    async def infer(
+        self, opened: Opened, deadline: Deadline, place: Place | None = None
+    ) -> Inferred:
         """The answer for one opened image.
+
+        Args:
+            opened: the image.
+            deadline: after it no run takes the image.
+            place: in the order of those that wait; None: by the deadline, for nobody in particular.
 
         Cancelled while it waits, it leaves the queue. Cancelled while it runs, this waits for the
         run: the caller may then free what the run read.
@@ -122,8 +130,9 @@ class Batcher:
         """
         if self._is_closed:
             raise BatcherClosed("the model was unloaded while the image waited: send it again")
-        item = _Item(opened, deadline, self._clock())
-        self._waiting.append(item)
+        place = place or Place(expires_at=deadline.expires_at)
+        item = _Item(opened, deadline, place, self._clock())
+        self._waiting.push(item, place)
         self._pump()
         try:
             await asyncio.wait({item.future})
@@ -131,7 +140,7 @@ class Batcher:
             if item.is_running:
                 await settled(item.future)
             elif item.future.cancel():
-                self._waiting.remove(item)
+                self._waiting.remove(item, place)
             raise
         try:
             return item.future.result()
@@ -142,7 +151,7 @@ class Batcher:
         """Fails what waits and returns when no run is left."""
         self._is_closed = True
         while self._waiting:
-            self._waiting.popleft().fail(
+            self._waiting.pop().fail(
                 BatcherClosed("the model was unloaded while the image waited: send it again")
             )
         await settled(*self._runs)
@@ -158,7 +167,7 @@ class Batcher:
         """Up to `max_batch` images that are still wanted; the others are dropped on the way."""
         batch: list[_Item] = []
         while self._waiting and len(batch) < self.max_batch:
-            item = self._waiting.popleft()
+            item = self._waiting.pop()
             if item.future.done():
                 continue
             if item.deadline.is_over:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from server.errors import REQUEST_ID, Metadata
+from server.fair_queue import Priority
 
 # What a caller may choose: printable in a log line and in a file name.
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -26,11 +27,17 @@ class Call:
         request_id: the caller's `x-request-id` when it is sane, else made here.
         method: its short name, "Remove".
         fields: what its log line shall say besides; services add to it.
+        caller: who shares one turn where work waits: the API key's owner, else the connection.
+        owner: a digest of the caller's API key, "" without one.
+        priority: as the caller asked.
     """
 
     request_id: str
     method: str
     fields: dict[str, object] = field(default_factory=dict)
+    caller: str = ""
+    owner: str = ""
+    priority: Priority = Priority.NORMAL
 
     @property
     def headers(self) -> Metadata:

@@ -30,7 +30,7 @@ class Key:
 
     Attributes:
         name: as in the TOML file: "max_requests".
-        kind: int, float, str or Path.
+        kind: int, float, str, bool or Path.
         many: True when the value is a tuple of `kind`.
         optional: True when None (in text: the empty string) is a value.
         low, high: smallest and largest allowed number.
@@ -70,6 +70,8 @@ class Key:
             return "one of " + ", ".join(self.choices)
         if self.words:
             return self.words
+        if self.kind is bool:
+            return "true or false"
         if self.kind is int:
             return f"a whole number from {self.low:.0f} to {self.high:.0f}"
         if self.kind is float:
@@ -179,6 +181,24 @@ class Config:
         low=0.01,
         high=86_400.0,
     )
+    stream_resume_s: float = _key(
+        30.0,
+        float,
+        "How long a broken stream with a `resume_id` can be taken up again with what it remembers "
+        "of its frames; 0 refuses such ids.",
+        unit="seconds",
+        low=0.0,
+        high=86_400.0,
+    )
+    stream_resume_mb: int = _key(
+        256,
+        int,
+        "Memory for what broken streams remember, for as many as max_streams; the oldest goes "
+        "first.",
+        unit="MiB",
+        low=0,
+        high=1_048_576,
+    )
     default_deadline_s: float = _key(
         60.0,
         float,
@@ -267,6 +287,22 @@ class Config:
         "Least severe log line that is written; debug adds a line per stream frame.",
         choices=("debug", "info", "warning", "error"),
     )
+    unix_socket: Path | None = _key(  # noqa: RUF009
+        None,
+        Path,
+        "Path of a unix socket to listen on as well, without TLS, for callers of this machine; its "
+        "file's owner alone may connect.",
+        optional=True,
+    )
+    shared_memory: tuple[str, ...] = _key(
+        (),
+        str,
+        "Prefixes of the names of POSIX shared memory that callers on loopback or on the unix "
+        "socket may name instead of sending bytes (docs/shared-memory.md). None: it is off.",
+        many=True,
+        pattern=r"(?!sem\.)[A-Za-z0-9_-][A-Za-z0-9._-]{2,63}",
+        words="3 to 64 of the letters, digits and . _ -, not beginning with a dot or with sem.",
+    )
     tls_cert: Path | None = _key(  # noqa: RUF009
         None, Path, "PEM file with the server's certificate chain; switches TLS on.", optional=True
     )
@@ -276,8 +312,8 @@ class Config:
     api_keys_file: Path | None = _key(  # noqa: RUF009
         None,
         Path,
-        "File with one API key a line; callers send one as `x-api-key` or `authorization: Bearer`. "
-        "Health checks need none.",
+        "File with one API key a line, as `sha256:...` (`mattestream keys` makes one); callers "
+        "send theirs as `x-api-key` or `authorization: Bearer`. Health checks need none.",
         optional=True,
     )
 
@@ -301,7 +337,7 @@ class Config:
     @property
     def is_exposed(self) -> bool:
         """True when machines other than this one can reach the gRPC port."""
-        return not (self.host in {"localhost", "::1", "[::1]"} or self.host.startswith("127."))
+        return not _is_loopback(self.host)
 
 
 def keys() -> tuple[Key, ...]:
@@ -325,9 +361,13 @@ def check(key: Key, value: object, source: str) -> None:
     for one in value if key.many and isinstance(value, tuple) else (value,):
         if not (_is_of_kind(one, key.kind) and key.takes_text(str(one))):
             raise ConfigError(f"{source} is {one!r}: it must be {key.allowed}")
-        if isinstance(one, int | float) and not key.low <= one <= key.high:
+        if key.kind is not bool and isinstance(one, int | float) and not key.low <= one <= key.high:
             unit = f" {key.unit}" if key.unit else ""
             raise ConfigError(f"{source} is {one}: it must be {key.allowed}{unit}")
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
 
 
 def _is_of_kind(value: object, kind: type) -> bool:

@@ -36,6 +36,8 @@ def refreshed(page: str) -> str:
 def _default(key: Key) -> str:
     if key.default in {None, ()}:
         return "none"
+    if key.kind is bool:
+        return f"`{str(key.default).lower()}`"
     return f"`{key.default:g}`" if isinstance(key.default, float) else f"`{key.default}`"
 
 

@@ -14,6 +14,9 @@ from pathlib import Path
 from server.config import Config, ConfigError, Key, check, keys
 
 CONFIG_ENV = "MATTESTREAM_CONFIG"
+_BOOLS = {"true": True, "1": True, "on": True, "yes": True} | dict.fromkeys(
+    ("false", "0", "off", "no"), False
+)
 
 
 def load_config(
@@ -108,6 +111,10 @@ def _read(key: Key, raw: object, source: str) -> object:
 
 def _one(key: Key, raw: object, source: str) -> object:
     is_number = isinstance(raw, int) and not isinstance(raw, bool)
+    if key.kind is bool and isinstance(raw, str):
+        if raw.lower() not in _BOOLS:
+            raise ConfigError(f"{source} is {raw!r}: it must be {key.allowed}")
+        return _BOOLS[raw.lower()]
     try:
         if isinstance(raw, str) and key.kind in {int, float}:
             return key.kind(raw)

@@ -24,8 +24,9 @@ from server.codecs import errors as codecs
 from server.deadline import DeadlineExpired
 from server.model_host import DefaultModelStays, ModelLoading, ModelNotLoaded
 from server.option_rules import InvalidOption, NotBuilt
+from server.shared_memory.policy import SharedMemoryRefused, SharedMemoryWrong
 from server.shutdown import ShuttingDown
-from server.stream import StreamBroken, StreamStalled
+from server.streams.errors import StreamBroken, StreamStalled, StreamTakenOver
 from server.wire import DamagedMessage
 
 TABLE: Mapping[type[Exception], StatusCode] = {
@@ -36,6 +37,8 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     NeverFits: StatusCode.INVALID_ARGUMENT,
     StreamBroken: StatusCode.INVALID_ARGUMENT,
     DamagedMessage: StatusCode.INVALID_ARGUMENT,
+    SharedMemoryWrong: StatusCode.INVALID_ARGUMENT,
+    SharedMemoryRefused: StatusCode.PERMISSION_DENIED,
     # Models.
     models.ModelNotFound: StatusCode.NOT_FOUND,
     models.ManifestError: StatusCode.FAILED_PRECONDITION,
@@ -43,6 +46,7 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     models.WeightsDamaged: StatusCode.FAILED_PRECONDITION,
     models.LicenceNotAccepted: StatusCode.FAILED_PRECONDITION,
     models.DeviceNotAvailable: StatusCode.FAILED_PRECONDITION,
+    models.WrongKindOfModel: StatusCode.FAILED_PRECONDITION,
     models.ModelNotBuilt: StatusCode.UNIMPLEMENTED,
     models.PullFailed: StatusCode.UNAVAILABLE,
     ModelNotLoaded: StatusCode.FAILED_PRECONDITION,
@@ -55,6 +59,7 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     DeviceLost: StatusCode.UNAVAILABLE,
     DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
     StreamStalled: StatusCode.DEADLINE_EXCEEDED,
+    StreamTakenOver: StatusCode.ABORTED,
     ShuttingDown: StatusCode.UNAVAILABLE,
     NotAuthenticated: StatusCode.UNAUTHENTICATED,
     # EngineFailed and everything unknown: INTERNAL, without details.

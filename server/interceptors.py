@@ -17,9 +17,10 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from server.auth import ApiKeys
+from server.auth import ApiKeys, owner_of
 from server.calls import Call, open_call
 from server.errors import Status, forget_frames, status_of, trailers
+from server.fair_queue import read_priority
 from server.metrics import Metrics
 from server.shutdown import Gate
 from server.wire import decode, refuse_unknown_fields
@@ -105,6 +106,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             with self._gate.passed():
                 self._api_keys.check(metadata)
+                call.owner = owner_of(metadata)
+                call.caller = call.owner or context.peer()
+                call.priority = read_priority(metadata)
                 reply = await work(call)
         except asyncio.CancelledError:
             is_late = context.time_remaining() == 0

@@ -7,7 +7,10 @@ Made by `server.app`, which owns its life.
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import grpc
 import structlog
@@ -23,6 +26,7 @@ from server.services.removal import RemovalService
 
 # Protobuf's and gRPC's own limit.
 LARGEST_MESSAGE_BYTES = 2**31 - 1
+UNIX_PATH_BYTES = 107  # of sockaddr_un on Linux, its final zero apart
 MODELS_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelsService"].full_name
 
 
@@ -74,11 +78,58 @@ def bind(server: grpc.aio.Server, config: Config) -> int:
     credentials = _credentials(config)
     try:
         if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         # gRPC gives the same error for everything.
         raise StartError(f"cannot listen on {address}: {_what_is_wrong(config)}") from error
+    if config.unix_socket is not None:
+        _bind_unix(server, config.unix_socket)
+    return port
+
+
+def forget_unix_socket(config: Config) -> None:
+    """Takes the socket's file away once the server has ended; gRPC leaves some behind."""
+    path = config.unix_socket
+    if path is not None and path.is_socket() and not _answers(path):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _bind_unix(server: grpc.aio.Server, path: Path) -> None:
+    where = f"cannot listen on unix:{path}"
+    if len(os.fsencode(path)) > UNIX_PATH_BYTES:
+        raise StartError(
+            f"{where}: the path is {len(os.fsencode(path))} bytes, a socket's may have "
+            f"{UNIX_PATH_BYTES}: choose a shorter --unix-socket"
+        )
+    if path.exists() and not path.is_socket():
+        raise StartError(f"{where}: something else is there, choose another --unix-socket")
+    if path.is_socket():
+        if _answers(path):
+            # gRPC would take the name away from it without a word.
+            raise StartError(f"{where}: another server listens there, choose another --unix-socket")
+        path.unlink(missing_ok=True)  # of a server that was killed
+    before = os.umask(0o177)  # whoever may connect may name shared memory: the owner alone
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise StartError(
+            f"{where}: its folder must be there and be writable, or choose another --unix-socket"
+        ) from error
+    finally:
+        os.umask(before)
+
+
+def _answers(path: Path) -> bool:
+    """True when a server listens on the socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def shown_address(host: str, port: int) -> str:

@@ -84,6 +84,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self._dropped = Counter(
+            "mattestream_frames_dropped",
+            "Frames of streams with DELIVERY_LATEST that newer ones overtook; counted at the "
+            "stream's end.",
+            registry=registry,
+        )
         self._refused = Counter(
             "mattestream_refused",
             "Calls and frames refused for lack of room: requests, bytes, streams.",
@@ -133,6 +139,10 @@ class Metrics:
     def frame_ended(self, code: str) -> None:
         """One frame has its answer."""
         self._frames.labels(code).inc()
+
+    def frames_dropped(self, frames: int) -> None:
+        """A stream is over that let go of so many frames."""
+        self._dropped.inc(frames)
 
     def refused(self, reason: str) -> None:
         """One image or stream found no room."""

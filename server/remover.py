@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,13 +22,17 @@ from mattestream.v1 import image_pb2, report_pb2
 from server import replies
 from server.admission import BYTES_PER_PIXEL, BYTES_PER_PIXEL_OF, Admission, Overloaded, Permit
 from server.batcher import Inferred
+from server.calls import current_call
 from server.codecs.header import Header, Limits, check_limits, read_header
 from server.deadline import Deadline
+from server.fair_queue import Place, Priority
 from server.job import EncodedSource, Format, Options, Source
 from server.metrics import Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
 from server.replica import Replica
+from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
+from server.streams.memory import StreamMemory
 from server.workers import Stage, Workers, settled
 
 # Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
@@ -47,9 +52,14 @@ class Job:
         result, report: parts of the reply; `report` is filled as far as the image comes.
         is_wanted: False once the caller has gone; looked at between the stages.
         doing: where it is now, for the sentence when its time runs out.
+        caller: who shares one turn where images wait.
+        priority: among those.
+        memory: of the stream that it is a frame of, where it has one.
+        ticket: its place in the memory's order.
+        shared_output: where the result's pixels go instead of into the reply.
     """
 
-    source: Source
+    source: Source | SharedSource
     options: Options
     deadline: Deadline
     arrived_at: float
@@ -57,6 +67,16 @@ class Job:
     report: report_pb2.Report = field(default_factory=report_pb2.Report)
     is_wanted: bool = True
     doing: str = "the image was on its way here"
+    caller: str = field(default_factory=lambda: current_call().caller)
+    priority: Priority = field(default_factory=lambda: current_call().priority)
+    memory: StreamMemory | None = None
+    ticket: int = 0
+    shared_output: SharedTarget | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among those that wait."""
+        return Place(self.caller, self.priority, self.deadline.expires_at)
 
 
 class Remover:
@@ -91,11 +111,12 @@ class Remover:
             ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         job.deadline.check(job.doing)
-        image_bytes = await self._estimate(job.source, job.options.format)
         with self._host.use(job.options.model) as replica:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
-                permit = await self._admit(job, image_bytes, wait=wait)
+                async with _in_order(job):
+                    image_bytes = await self._estimate(job.source, job.options.format)
+                    permit = await self._admit(job, image_bytes, wait=wait)
                 try:
                     await self._work(job, replica)
                     permit.shrink(job.result.ByteSize())
@@ -104,9 +125,15 @@ class Remover:
                     raise
         return permit
 
-    async def _estimate(self, source: Source, result: Format) -> int:
+    async def _estimate(self, source: Source | SharedSource, result: Format) -> int:
         """Bytes that the image will take at its peak, from its header alone: a few microseconds."""
-        if not isinstance(source, EncodedSource):
+        source_bytes = source.nbytes if isinstance(source, SharedSource) else len(source.data)
+        if isinstance(source, SharedSource):
+            if source.layout is not None or source_bytes <= HEAD_BYTES:
+                header = source.header()
+            else:
+                header = await asyncio.to_thread(source.header)
+        elif not isinstance(source, EncodedSource):
             header = Header("raw", source.width, source.height, 1)
         elif len(source.data) <= HEADER_ON_LOOP_BYTES:
             header = read_header(source.data)
@@ -114,7 +141,7 @@ class Remover:
             header = await asyncio.to_thread(read_header, source.data)
         check_limits(header, self._limits)
         per_pixel = BYTES_PER_PIXEL_OF.get(result, BYTES_PER_PIXEL)
-        return len(source.data) + header.width * header.height * per_pixel
+        return source_bytes + header.width * header.height * per_pixel
 
     async def _admit(self, job: Job, image_bytes: int, *, wait: bool) -> Permit:
         if wait:
@@ -130,7 +157,7 @@ class Remover:
         job.doing = "waiting for room on the device"
         async with replica.seat() as seat:
             job.doing = "waiting for a worker"
-            if replica.batcher.runs_in_place:
+            if replica.batcher.runs_in_place and job.memory is None:
                 await self._in_one_go(job, replica, seat)
             else:
                 await self._by_stages(job, replica, seat)
@@ -139,9 +166,14 @@ class Remover:
         self._observe(timings, job.report.batch_size)
 
     async def _by_stages(self, job: Job, replica: Replica, seat: Any) -> None:
-        opened = await self._opening.run(self._open, job, replica, seat)
+        opened = await self._opening.run_for(job.place, self._open, job, replica, seat)
         job.doing = "waiting for the model"
-        inferred = await replica.batcher.infer(opened, job.deadline)
+        if job.memory is None:
+            inferred = await replica.batcher.infer(opened, job.deadline, job.place)
+        else:
+            opened.memory = job.memory
+            async with job.memory.running(job.ticket):
+                inferred = await replica.batcher.infer(opened, job.deadline, job.place)
         replies.report_inferred(job.report, inferred)
         job.doing = "waiting to be finished"
         await self._finishing.run(self._finish, job, replica, opened, inferred)
@@ -150,7 +182,9 @@ class Remover:
         """All stages in one worker. Where no batch is formed, going back to the event loop between
         them would only add wake-ups: 0.4 ms each, and more while the other cores are busy.
         """
-        work = asyncio.ensure_future(self._opening.run(self._straight_through, job, replica, seat))
+        work = asyncio.ensure_future(
+            self._opening.run_for(job.place, self._straight_through, job, replica, seat)
+        )
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -177,7 +211,10 @@ class Remover:
         self._check(job)
         queue_ms = (self._clock() - job.arrived_at) * 1e3
         job.doing = "decoding"
-        opened: Opened = replica.pipeline.open(job.source, job.options, seat)
+        source = job.source
+        if isinstance(source, SharedSource):
+            source = source.read()
+        opened: Opened = replica.pipeline.open(source, job.options, seat)
         job.report.timings.queue_ms = queue_ms
         replies.report_opened(job.report, opened)
         return opened
@@ -187,10 +224,18 @@ class Remover:
         job.doing = "encoding the result"
         outcome = replica.pipeline.close(opened, inferred.answer, job.options)
         replies.report_outcome(job.report, outcome)
-        replies.fill_result(job.result, outcome)
+        if job.shared_output is None:
+            replies.fill_result(job.result, outcome)
+        else:
+            replies.fill_shared(job.result, outcome, job.shared_output)
 
     def _observe(self, timings: report_pb2.Timings, batch_size: int) -> None:
         for stage in ("queue", "decode", "prepare", "batch_wait", "infer", "finish", "encode"):
             self._metrics.stage_ended(stage, getattr(timings, f"{stage}_ms"))
         own_ms = timings.decode_ms + timings.prepare_ms + timings.finish_ms + timings.encode_ms
         self._admission.note_service((own_ms + timings.infer_ms / batch_size) / 1e3)
+
+
+def _in_order(job: Job) -> AbstractAsyncContextManager[None]:
+    """Frames of a stream that remembers ask for room in their order."""
+    return nullcontext() if job.memory is None else job.memory.entering(job.ticket)

@@ -13,6 +13,8 @@ from models.model import Model
 from server.batcher import Inferred
 from server.job import PixelFormat, Refine
 from server.pipeline import Opened, Outcome
+from server.shared_memory.door import SharedTarget
+from server.shared_memory.policy import SharedMemoryWrong
 
 if TYPE_CHECKING:
     from models.device_model import DeviceModel
@@ -41,6 +43,30 @@ def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
     raw.data = encoded.data
     if encoded.is_zlib:
         raw.compression = image_pb2.COMPRESSION_ZLIB
+
+
+def fill_shared(result: image_pb2.Result, outcome: Outcome, target: SharedTarget) -> None:
+    """Puts the finished pixels into shared memory, and where they lie into `result`.
+
+    Raises:
+        SharedMemoryWrong: the range is too small for them, or has been cut short.
+    """
+    encoded = outcome.encoded
+    assert encoded.pixel_format is not None
+    if len(encoded.data) > target.nbytes:
+        raise SharedMemoryWrong(
+            f"the result is {len(encoded.data)} bytes ({encoded.width}x{encoded.height} "
+            f"{encoded.pixel_format.upper()}), the range in shared memory {target.region.name!r} "
+            f"has {target.nbytes}: give a range that holds it"
+        )
+    target.region.write(target.offset, encoded.data)
+    result.width, result.height = encoded.width, encoded.height
+    shared = result.shared_memory
+    shared.range.name = target.region.name
+    shared.range.offset = target.offset
+    shared.range.byte_size = len(encoded.data)
+    shared.layout.format = _PIXEL_FORMATS[encoded.pixel_format]
+    shared.layout.width, shared.layout.height = encoded.width, encoded.height
 
 
 def model_used(model: Model | DeviceModel) -> report_pb2.ModelUsed:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import count
-from queue import PriorityQueue
 from typing import Any, ParamSpec, TypeVar
+
+from server.fair_queue import FairQueue, Place
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,7 +29,9 @@ class Stage(IntEnum):
     FINISH = 0
     RUN = 1
     OPEN = 2
-    STOP = 3  # after everything that was submitted
+
+
+_NO_ONES = Place()
 
 
 class _Job(Future[T]):
@@ -65,16 +67,18 @@ class _Job(Future[T]):
 
 
 class Workers:
-    """A fixed number of threads over one queue.
+    """A fixed number of threads over one queue for each stage; within a stage callers take turns,
+    see `server.fair_queue`.
 
-    The queue holds at most one call per admitted image, so its bound is the config's
+    The queues hold at most one call per admitted image, so their bound is the config's
     `max_requests`; of cancelled jobs an empty shell waits there for its turn.
     """
 
     def __init__(self, threads: int, *, name: str = "worker") -> None:
         self.threads = threads
-        self._queue: PriorityQueue[tuple[Stage, int, _Job[Any] | None]] = PriorityQueue()
-        self._order = count()
+        self._queues: dict[Stage, FairQueue[_Job[Any]]] = {stage: FairQueue() for stage in Stage}
+        self._changed = threading.Condition()  # guards the queues and the flag
+        self._is_closing = False
         self._running = [
             threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
             for index in range(threads)
@@ -87,8 +91,9 @@ class Workers:
 
     def close(self) -> None:
         """Ends the threads when all that was submitted is done; blocks until then."""
-        for _ in self._running:
-            self._queue.put((Stage.STOP, next(self._order), None))
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
         for thread in self._running:
             if thread.is_alive():
                 thread.join()
@@ -100,19 +105,40 @@ class Workers:
     def submit(
         self, stage: Stage, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """The future of `function(*args)`, run when its turn comes."""
+        """As `submit_for`, for nobody in particular: first come, first served."""
+        return self.submit_for(_NO_ONES, stage, function, *args, **kwargs)
+
+    def submit_for(
+        self,
+        place: Place,
+        stage: Stage,
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        """The future of `function(*args)`, run when the place's turn comes."""
         job = _Job(lambda: function(*args, **kwargs))
-        self._queue.put((stage, next(self._order), job))
+        with self._changed:
+            self._queues[stage].push(job, place)
+            self._changed.notify()
         return job
 
     def _work(self) -> None:
-        while True:
-            _, _, job = self._queue.get()
-            if job is None:
-                return
+        while (job := self._next()) is not None:
             job.run()
             # Else an idle thread would keep the last image alive.
             del job
+
+    def _next(self) -> _Job[Any] | None:
+        """The next job, None when there will be no more."""
+        with self._changed:
+            while True:
+                for queue in self._queues.values():
+                    if queue:
+                        return queue.pop()
+                if self._is_closing:
+                    return None
+                self._changed.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +149,19 @@ class Lane:
     stage: Stage
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `function(*args)` returns or raises.
+        """As `run_for`, for nobody in particular: first come, first served."""
+        return await self.run_for(_NO_ONES, function, *args, **kwargs)
+
+    async def run_for(
+        self, place: Place, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """What `function(*args)` returns or raises, run when the place's turn comes.
 
         Cancelled before a thread took the job, it never runs. Cancelled later, this waits for the
-        thread to come
-        back before it lets the cancellation out: whoever waits here may free what the thread works
-        on.
+        thread to come back before it lets the cancellation out: whoever waits here may free what
+        the thread works on.
         """
-        job = self.workers.submit(self.stage, function, *args, **kwargs)
+        job = self.workers.submit_for(place, self.stage, function, *args, **kwargs)
         waiter = asyncio.wrap_future(job)
         try:
             await asyncio.wait({waiter})

@@ -23,6 +23,8 @@ class Lazy(NamedTuple):
 COMMANDS = {
     "remove": Lazy("remove", "remove", "Remove backgrounds from files and folders."),
     "serve": Lazy("serve", "serve", "Start the gRPC server."),
+    "mcp": Lazy("mcp", "mcp", "Serve background removal to agents, as MCP tools."),
+    "keys": Lazy("keys", "keys", "Make an API key, and the line of the server's key file."),
     "models": Lazy("models", "models", "List, show, pull, load and unload models."),
     "eval": Lazy(
         "evaluate", "evaluate", "Measure models and settings against pictures with truth."

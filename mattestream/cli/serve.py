@@ -17,6 +17,12 @@ from server.config_sources import load_config
 
 def _option(key: Key) -> click.Option:
     """The flag of one setting; without a default, so that file and environment show through."""
+    if key.kind is bool:
+        return click.Option(
+            [f"{key.flag}/--no-{key.flag[2:]}", key.name],
+            default=None,
+            help=f"{key.doc} [default: {_default(key)}]",
+        )
     return click.Option(
         [key.flag, key.name],
         type=click.Choice(key.choices) if key.choices else str,
@@ -35,6 +41,8 @@ def _metavar(key: Key) -> str:
 def _default(key: Key) -> str:
     if key.default in {None, ()}:
         return "none"
+    if key.kind is bool:
+        return str(key.default).lower()
     return f"{key.default:g}" if isinstance(key.default, float) else str(key.default)
 
 

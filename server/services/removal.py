@@ -15,10 +15,10 @@ import grpc
 import structlog
 
 from mattestream import __version__
-from mattestream.v1 import removal_pb2, removal_pb2_grpc
+from mattestream.v1 import image_pb2, removal_pb2, removal_pb2_grpc, report_pb2
 from server.admission import Admission, Overloaded
 from server.calls import current_call
-from server.config import Config
+from server.config import MEBIBYTE, Config
 from server.deadline import Deadline
 from server.errors import forget_frames, status_of
 from server.job import EncodedSource, Options, Source
@@ -27,9 +27,15 @@ from server.model_host import ModelHost
 from server.option_rules import NotBuilt
 from server.options import read_options, read_source
 from server.remover import Job, Remover
-from server.stream import Answer, FrameStream, StreamBroken
-from server.stream_options import read_stream_config
+from server.shared_memory.door import SharedMemory, SharedSource
+from server.streams.config import StreamPlan, read_stream_config
+from server.streams.errors import StreamBroken, StreamTakenOver
+from server.streams.flow import Answer, FrameStream
+from server.streams.parked import Parked
+from server.streams.session import Session
 from server.wire import refuse_unknown_fields
+
+TAKEN_OVER = "taken over"  # what such a stream's task is cancelled with
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[removal_pb2.RemoveStreamRequest]
@@ -40,6 +46,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
 
     Attributes:
         streams: those that are open, past their config.
+        parked: what broken streams left, to be taken up again.
     """
 
     def __init__(
@@ -50,8 +57,10 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         metrics: Metrics,
         config: Config,
         *,
+        shared_memory: SharedMemory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._shared_memory = shared_memory
         self.streams: set[FrameStream] = set()
         self._remover = remover
         self._host = host
@@ -60,6 +69,12 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         self._config = config
         self._clock = clock
         self._open_streams = 0
+        self.parked = Parked(
+            config.stream_resume_s,
+            config.max_streams,
+            config.stream_resume_mb * MEBIBYTE,
+            clock=clock,
+        )
         self._log = structlog.get_logger("server")
 
     async def Remove(  # noqa: N802
@@ -69,14 +84,20 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         call = current_call()
         response = removal_pb2.RemoveResponse()
         response.report.request_id = call.request_id
-        options = read_options(request.options, stream=False)
+        wanted = request.options
+        span = wanted.shared_memory_output if wanted.HasField("shared_memory_output") else None
+        if span is not None:
+            wanted.ClearField("shared_memory_output")  # `span` keeps its values
+        options = read_options(wanted, stream=False)
         job = self._job(
-            read_source(request.image),
+            self._source(request.image, context),
             options,
             context.time_remaining(),
             response.result,
             response.report,
         )
+        if span is not None:
+            job.shared_output = self._shared_memory.target(span, options, context.peer())
         call.fields |= _described(job.source, options)
         permit = await self._remover.remove(job, wait=False)
         # The answer takes memory until the client has it.
@@ -101,6 +122,12 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         self._metrics.streams.inc()
         try:
             await self._stream(request_iterator, context)
+        except asyncio.CancelledError as error:
+            if error.args != (TAKEN_OVER,):
+                raise
+            raise StreamTakenOver(
+                "another stream came with the same resume_id and goes on with this one's state"
+            ) from None
         finally:
             self._open_streams -= 1
             self._metrics.streams.dec()
@@ -122,33 +149,81 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
     async def _stream(self, requests: Requests, context: Context) -> None:
         call = current_call()
         config = await self._read_config(requests)
-        plan = read_stream_config(config, max_window=self._config.stream_window)
+        plan = read_stream_config(
+            config,
+            max_window=self._config.stream_window,
+            threads=self._config.worker_threads,
+            keeps_broken=self._config.stream_resume_s > 0,
+        )
         with self._host.use(plan.options.model) as replica:
             # Asked once here so that a wrong name ends the stream; each frame asks again, so that
             # the stream does not keep a model loaded that it is not using.
             used = replica.used
+            session = Session(
+                plan, used.weights_sha256, is_recurrent=replica.model.manifest.is_recurrent
+            )
+        if plan.smooth and used.device != "cpu":
+            raise NotBuilt(
+                f"option temporal.smooth is not built yet on GPUs ({__version__}): leave it unset"
+            )
+        call.fields |= {"model": used.name, "window": plan.window}
+        if not plan.resume_id:
+            await self._run_stream(requests, context, plan, used, session)
+            return
+        name = (call.owner, plan.resume_id)
+        mine, left = await self.parked.enter(name, _ending_of_this_task())
+        resumed = left is not None and left.fits == session.fits
+        if left is not None and resumed:
+            session = left
+            session.begin_again()
+        try:
+            await self._run_stream(requests, context, plan, used, session, resumed=resumed)
+        finally:
+            # However it ended: a client that vanished looks like one that was done.
+            self.parked.leave(name, mine, session)
+
+    async def _run_stream(
+        self,
+        requests: Requests,
+        context: Context,
+        plan: StreamPlan,
+        used: report_pb2.ModelUsed,
+        session: Session,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        call = current_call()
+
+        async def write(response: removal_pb2.RemoveStreamResponse) -> None:
+            await context.write(response)
+            session.last_frame_id = response.frame.frame_id
+
         stream = FrameStream(
             read=lambda: anext(requests, None),
-            write=context.write,
-            work=lambda request: self._frame(request, plan.options),
+            write=write,
+            work=lambda request: self._frame(request, plan.options, session, context),
             window=plan.window,
             stall_s=self._config.stream_stall_s,
+            latest=plan.latest,
         )
-        call.fields |= {"model": used.name, "window": plan.window}
         self.streams.add(stream)
         try:
             await context.send_initial_metadata(call.headers)
             started = removal_pb2.StreamStarted(
-                stream_id=call.request_id, window=plan.window, model=used
+                stream_id=call.request_id, window=plan.window, model=used, resumed=resumed
             )
+            if resumed and session.last_frame_id is not None:
+                started.last_frame_id = session.last_frame_id
             await context.write(removal_pb2.RemoveStreamResponse(started=started))
             await stream.run()
         finally:
             self.streams.discard(stream)
             call.fields |= {
                 "frames": stream.frames_answered,
+                "dropped": stream.frames_dropped,
                 "most_in_window": stream.most_in_window,
             }
+            self._metrics.frames_dropped(stream.frames_dropped)
 
     async def _read_config(self, requests: Requests) -> removal_pb2.StreamConfig:
         try:
@@ -172,7 +247,13 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             )
         return first.config
 
-    async def _frame(self, request: removal_pb2.RemoveStreamRequest, options: Options) -> Answer:
+    async def _frame(
+        self,
+        request: removal_pb2.RemoveStreamRequest,
+        options: Options,
+        session: Session,
+        context: Context,
+    ) -> Answer:
         """The frame's answer; an error is one, too."""
         call = current_call()
         frame = request.frame
@@ -182,10 +263,16 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         out.report.request_id = call.request_id
         answer = Answer(response)
         code = "OK"
+        ticket = session.ticket()
         try:
             refuse_unknown_fields(request)
-            job = self._job(read_source(frame.image), options, None, out.result, out.report)
-            answer.permit = await self._remover.remove(job, wait=True)
+            source = self._source(frame.image, context)
+            job = self._job(source, options, None, out.result, out.report)
+            if frame.HasField("shared_memory_output"):
+                job.shared_output = self._shared_memory.target(
+                    frame.shared_memory_output, options, context.peer()
+                )
+            answer.permit = await session.remove(job, ticket, out, self._remover, self._admission)
         except Exception as error:  # one frame's error is one frame's answer
             status = status_of(error, call.request_id)
             code = status.code.name
@@ -201,6 +288,8 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             out.error.message = status.message
             out.error.retry_after_ms = status.retry_after_ms
             out.error.reason = status.reason
+        finally:
+            session.leave(ticket)
         self._metrics.frame_ended(code)
         self._log.debug(
             "frame done",
@@ -211,9 +300,15 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         )
         return answer
 
+    def _source(self, image: image_pb2.Image, context: Context) -> Source | SharedSource:
+        """The picture of a request or of a frame; what lies in shared memory is not read yet."""
+        if image.WhichOneof("source") == "shared_memory":
+            return self._shared_memory.source(image.shared_memory, context.peer())
+        return read_source(image)
+
     def _job(
         self,
-        source: Source,
+        source: Source | SharedSource,
         options: Options,
         remaining_s: float | None,
         result: Any,
@@ -227,10 +322,23 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         return Job(source, options, deadline, self._clock(), result, report)
 
 
-def _described(source: Source, options: Options) -> dict[str, object]:
-    kind = "encoded" if isinstance(source, EncodedSource) else source.format
+def _ending_of_this_task() -> Callable[[], object]:
+    """Ends the stream of the running task when a newer one takes it over: its client may be gone
+    without a word, so that neither a read nor a write would ever return.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    return lambda: task.cancel(TAKEN_OVER)
+
+
+def _described(source: Source | SharedSource, options: Options) -> dict[str, object]:
+    if isinstance(source, SharedSource):
+        kind, image_bytes = source.kind, source.nbytes
+    else:
+        kind = "encoded" if isinstance(source, EncodedSource) else str(source.format)
+        image_bytes = len(source.data)
     return {
-        "image_bytes": len(source.data),
+        "image_bytes": image_bytes,
         "source": str(kind),
         "output": str(options.output),
         "format": str(options.format),

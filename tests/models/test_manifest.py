@@ -6,6 +6,7 @@ import pytest
 
 from models.errors import ManifestError
 from models.manifest import read_manifest
+from models.states import State
 
 SMALLEST = """
 name = "tiny"
@@ -39,7 +40,8 @@ def test_the_smallest_manifest_gets_the_documented_defaults(tmp_path):
     manifest = read_manifest(written(tmp_path, SMALLEST))
     assert manifest.max_batch == 1
     assert manifest.good_at == ()
-    assert manifest.states == {}
+    assert manifest.states == ()
+    assert manifest.constants == {}
     assert not manifest.is_recurrent
     assert manifest.weights.file == tmp_path / "tiny.onnx"
     assert (manifest.weights.url, manifest.weights.sha256) == (None, None)
@@ -85,8 +87,12 @@ tensor = "pha"
 layout = "NCHW"
 channel = 1
 activation = "softmax"
-[states]
-r1i = "r1o"
+[[states]]
+input = "r1i"
+output = "r1o"
+shape = [1, 16, 1, 1]
+[constants]
+ratio = [0.25]
 """,
         )
     )
@@ -97,7 +103,8 @@ r1i = "r1o"
     assert manifest.input.channels == "BGR"
     assert manifest.fit == "letterbox"
     assert manifest.output.channel == 1
-    assert manifest.states == {"r1i": "r1o"}
+    assert manifest.states == (State("r1i", "r1o", (1, 16, 1, 1)),)
+    assert manifest.constants == {"ratio": (0.25,)}
     assert manifest.is_recurrent
     assert manifest.good_at == ("people", "video")
     assert manifest.max_batch == 8
@@ -207,7 +214,17 @@ WRONG = [
     (
         "height = 200",
         "height = 200\n[states]\nr1i = 3",
-        "'states.r1i' is 3; allowed is the name of a tensor",
+        "'states' is {'r1i': 3}; allowed is a list of tables: write [[states]] above",
+    ),
+    (
+        "height = 200",
+        'height = 200\n[[states]]\ninput = "a"\noutput = "b"\nshape = [1, 0]',
+        "'states[0].shape' is [1, 0]; allowed are 1 to 6 whole numbers from 1 to 4096",
+    ),
+    (
+        "height = 200",
+        "height = 200\n[constants]\nratio = 3",
+        "'constants.ratio' is 3; allowed is a list of numbers: [0.25]",
     ),
     (
         "[weights]",

@@ -143,14 +143,17 @@ def test_every_key_can_be_set_in_all_three_places(toml: Path, key: Key) -> None:
     if key.choices:
         example = key.choices[-1]
     elif key.pattern:
-        example = "cuda:1"
+        example = next(text for text in ("cuda:1", "frames") if key.takes_text(text))
+    elif key.kind is bool:
+        example = True
     elif key.kind in {int, float}:
         example = key.kind(max(key.low, 1))
     else:
         example = "x"
     partner = {"tls_cert": "tls_key", "tls_key": "tls_cert"}.get(key.name)
     extra = {partner: "y"} if partner else {}
-    toml.write_text(f"{key.name} = {[example] if key.many else example!r}\n".replace("'", '"'))
+    in_toml = str([example] if key.many else repr(example)).replace("'", '"')
+    toml.write_text(f"{key.name} = {in_toml.replace('True', 'true')}\n")
     from_file = load_config(toml, {}, extra)
     from_environment = load_config(None, {key.env: str(example)}, extra)
     from_flags = load_config(None, {}, {key.name: str(example), **extra})

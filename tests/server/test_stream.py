@@ -176,22 +176,20 @@ async def test_a_second_config_ends_the_stream_after_the_frames_before_it(
 
 
 @pytest.mark.parametrize(
-    ("config", "named"),
+    ("config", "said"),
     [
-        ({"delivery": removal_pb2.DELIVERY_LATEST}, "delivery DELIVERY_LATEST"),
-        ({"resume_id": "again"}, "resume_id"),
-        ({"skip_unchanged": True}, "skip_unchanged"),
-        ({"options": options_pb2.RemoveOptions(crop=options_pb2.Crop())}, "crop"),
+        ({"resume_id": "no spaces"}, "option resume_id is 'no spaces'"),
+        ({"options": options_pb2.RemoveOptions(temporal={"smooth": 0.96})}, "temporal.smooth"),
     ],
 )
-async def test_a_stream_option_that_is_not_built_is_refused_by_name(
-    served: Served, config: dict[str, object], named: str
+async def test_a_stream_option_that_makes_no_sense_is_refused_with_what_is_allowed(
+    served: Served, config: dict[str, object], said: str
 ) -> None:
     stream = served.removal.RemoveStream()
     await stream.write(config_message(**config))
     code, details = await ending(stream)
-    assert code is grpc.StatusCode.UNIMPLEMENTED
-    assert f"option {named} is not built yet" in details
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in details
 
 
 async def test_an_unknown_delivery_is_refused_with_what_is_allowed(served: Served) -> None:

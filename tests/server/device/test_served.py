@@ -283,7 +283,8 @@ async def test_a_replica_that_cannot_be_made_frees_those_before_it(
     monkeypatch.setattr(replica_loader, "make_replica", second_fails)
     registry = EmulatedRegistry((folder,), late=True)
     app = App(
-        Config(port=0, metrics_port=-1, model="tiny", threads=1, device="cpu"), registry=registry
+        Config(port=0, metrics_port=-1, model="tiny", threads=1, device="cpu"),
+        registry=registry,
     )
     with pytest.raises(EngineFailed, match="model 'tiny' on cuda:1: no stream was made"):
         await app.start()

@@ -1,9 +1,11 @@
-"""Frames in, answers out, in order: a reader and a writer with a bounded window between them.
+"""Frames in, answers out: a reader and a writer with a bounded window between them.
 
 `server.services.removal` makes one per RemoveStream call. Reader and writer are separate tasks
 because a serial read-work-write loop deadlocks once the client's frames and our answers both fill
-their flow-control windows. A frame holds its place in the window from before it is read until its
-answer is written, so a client that does not read stops us from reading.
+their flow-control windows. In order, a frame holds its place in the window from before it is read
+until its answer is written, so a client that does not read stops us from reading. With `latest` the
+reader never stops: while the window is full it keeps the newest frame alone, and counts those that
+it let go of.
 """
 
 from __future__ import annotations
@@ -16,15 +18,8 @@ from typing import Any
 from mattestream.v1 import removal_pb2
 from server.admission import Permit
 from server.shutdown import ShuttingDown
+from server.streams.errors import StreamBroken, StreamStalled
 from server.workers import settled
-
-
-class StreamBroken(Exception):
-    """The client broke the stream's form: no config, two configs, an empty message."""
-
-
-class StreamStalled(Exception):
-    """The client reads none of its answers, or sends nothing to answer."""
 
 
 @dataclass(slots=True)
@@ -47,6 +42,14 @@ class _End:
     error: Exception | None = None
 
 
+@dataclass(slots=True)
+class _Frame:
+    """A frame in work, and how many were let go of before it."""
+
+    answer: asyncio.Task[Answer]
+    dropped_before: int
+
+
 Request = removal_pb2.RemoveStreamRequest
 
 
@@ -61,6 +64,7 @@ class FrameStream:
         window: frames read and not yet answered, at most.
         stall_s: how long one reply may wait for the client to read, and how long the client may
             send nothing while no frame is in the window.
+        latest: frames that newer ones have overtaken before work on them began are let go of.
     """
 
     def __init__(
@@ -71,19 +75,23 @@ class FrameStream:
         work: Callable[[Request], Awaitable[Answer]],
         window: int,
         stall_s: float,
+        latest: bool = False,
     ) -> None:
         self.window = window
         self.frames_read = 0
+        self.frames_dropped = 0
         self.frames_answered = 0
         self.most_in_window = 0
         self._read = read
         self._write = write
         self._work = work
         self._stall_s = stall_s
+        self._latest = latest
         self._places = asyncio.Semaphore(window)
-        self._line: asyncio.Queue[asyncio.Task[Answer] | _End] = (
-            asyncio.Queue()
-        )  # at most window + 1
+        self._line: asyncio.Queue[_Frame | _End] = asyncio.Queue()  # at most window + 1
+        self._newest: Request | None = None  # read, and the window is full
+        self._dropped = 0  # since the last frame that was begun
+        self._end: _End | None = None  # waits for the newest frame to be begun
         self._frames: set[asyncio.Task[Answer]] = set()  # whose answers are not written yet
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reader: asyncio.Task[None] | None = None
@@ -119,31 +127,58 @@ class FrameStream:
     async def _read_frames(self) -> None:
         try:
             while True:
-                await self._places.acquire()
+                if not self._latest:
+                    await self._places.acquire()
                 request = await self._read_in_time()
                 if request is None:
-                    self._line.put_nowait(_End())
+                    self._ended(_End())
                     return
                 kind = request.WhichOneof("message")
                 if kind != "frame":
-                    self._line.put_nowait(_End(_broken(kind)))
+                    self._ended(_End(_broken(kind)))
                     return
                 self.frames_read += 1
-                held = self.frames_read - self.frames_answered
-                self.most_in_window = max(self.most_in_window, held)
-                frame = self._spawn(self._work(request))
-                self._frames.add(frame)
-                self._line.put_nowait(frame)
+                if self._latest:
+                    self._keep_newest(request)
+                else:
+                    self._begin(request)
         except asyncio.CancelledError:
             if not self._is_closing:
                 raise
-            self._line.put_nowait(
+            self._ended(
                 _End(
                     ShuttingDown("the server is shutting down: open the stream anew on another one")
                 )
             )
         except Exception as error:  # handed to the writer, which ends the call with it
-            self._line.put_nowait(_End(error))
+            self._ended(_End(error))
+
+    def _begin(self, request: Request) -> None:
+        frame = self._spawn(self._work(request))
+        self._frames.add(frame)
+        self.most_in_window = max(self.most_in_window, len(self._frames))
+        self._line.put_nowait(_Frame(frame, self._dropped))
+        self._dropped = 0
+
+    def _keep_newest(self, request: Request) -> None:
+        if self._newest is not None:
+            self.frames_dropped += 1
+            self._dropped += 1
+        self._newest = request
+        self._begin_newest()
+
+    def _begin_newest(self) -> None:
+        """Begins the newest frame if there is a place for it, and then the end if it has come."""
+        if self._newest is not None and len(self._frames) < self.window:
+            request, self._newest = self._newest, None
+            self._begin(request)
+        if self._newest is None and self._end is not None:
+            self._line.put_nowait(self._end)
+            self._end = None
+
+    def _ended(self, end: _End) -> None:
+        self._end = end
+        self._begin_newest()
 
     async def _read_in_time(self) -> Request | None:
         try:
@@ -160,7 +195,7 @@ class FrameStream:
 
     def _watch_idling(self) -> None:
         """The client's time runs while it has nothing to wait for."""
-        if self._idling is not None and self.frames_read == self.frames_answered:
+        if self._idling is not None and not self._frames and self._newest is None:
             self._idling.reschedule(asyncio.get_running_loop().time() + self._stall_s)
 
     async def _write_answers(self) -> None:
@@ -172,8 +207,9 @@ class FrameStream:
                 return
             # Not `await entry`: a cancellation would stop here until this one frame's thread came
             # back, and the frames behind it would be worked on for nobody.
-            await asyncio.wait({entry})
-            answer = entry.result()
+            await asyncio.wait({entry.answer})
+            answer = entry.answer.result()
+            answer.response.frame.dropped_before = entry.dropped_before
             try:
                 async with asyncio.timeout(self._stall_s):
                     await self._write(answer.response)
@@ -183,9 +219,10 @@ class FrameStream:
                     "sending frames"
                 ) from None
             answer.release()
-            self._frames.discard(entry)
+            self._frames.discard(entry.answer)
             self.frames_answered += 1
             self._places.release()
+            self._begin_newest()
             self._watch_idling()
 
     def _spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
