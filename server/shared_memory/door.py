@@ -1,8 +1,7 @@
 """Ranges of requests to sources and targets: every use passes the policy, then the bounds.
 
-`server.services.removal` asks here for images and results that lie in shared memory, the Triton
-service for the regions that its callers register. Bytes are read later, in a worker and after
-admission (`SharedSource.read`): a refused frame costs no copy.
+`server.services.removal` asks here for images and results that lie in shared memory. Bytes are read
+later, in a worker and after admission (`SharedSource.read`): a refused frame costs no copy.
 """
 
 from __future__ import annotations
