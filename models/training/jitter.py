@@ -15,22 +15,26 @@ Rng = np.random.Generator
 
 
 def recolour(rng: Rng, rgb: U8) -> U8:
-    """Gamma, contrast, brightness and a colour cast in one look-up; then hue and saturation."""
+    """Gamma, contrast, brightness and a colour cast in one look-up; then hue and saturation.
+
+    How far is drawn for each picture: most photos that the model meets were never recoloured.
+    """
     levels = np.linspace(0.0, 1.0, 256)
     table = np.empty((256, 3))  # level to level, per channel
-    gamma = np.exp(rng.uniform(-0.45, 0.45))
-    contrast, light = rng.uniform(0.65, 1.3), rng.uniform(-0.15, 0.15)
+    far = rng.uniform()
+    gamma = np.exp(far * rng.uniform(-0.45, 0.45))
+    contrast, light = 1.0 + far * rng.uniform(-0.35, 0.3), far * rng.uniform(-0.15, 0.15)
     for channel in range(3):
-        cast = rng.uniform(0.85, 1.15)
+        cast = 1.0 + far * rng.uniform(-0.15, 0.15)
         table[:, channel] = (levels**gamma - 0.5) * contrast + 0.5 + light
         table[:, channel] *= cast
     lookup = np.clip(table * 255.0 + 0.5, 0, 255).astype(np.uint8)[None]
     out: U8 = np.asarray(cv2.LUT(rgb, lookup), np.uint8)
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         out = turn_hue(out, int(rng.integers(-25, 26)))
     pick = rng.random()
-    if pick < 0.5:
-        colour = 0.0 if pick < 0.06 else rng.uniform(0.4, 1.4)
+    if pick < 0.4:
+        colour = 0.0 if pick < 0.04 else rng.uniform(0.4, 1.4)
         grey = cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)
         flat = cv2.merge([grey, grey, grey])
         out = np.asarray(cv2.addWeighted(out, colour, flat, 1.0 - colour, 0.0), np.uint8)

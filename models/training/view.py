@@ -14,7 +14,7 @@ from models.training.data import U8, Picture
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
 
-TURNED = 0.35  # share of views that are rotated
+TURNED = 0.2  # share of views that are rotated
 CROPPED = 0.75
 TIGHT = 0.15  # share of views that are cut close around the subject, as product photos are
 MARGIN = (0.02, 0.35)  # of the subject's box, left around it by a tight crop
