@@ -1,15 +1,16 @@
-"""Who may come in: permits by count and by bytes, so that memory stays bounded and refusals are
-cheap.
+"""Who may come in: permits by count, by bytes and by time, so that memory stays bounded, refusals
+are cheap, and what comes in is done before its deadline.
 
 `server.remover` takes a permit per image before anything is decoded and gives it back when the
-answer is out. Single requests are refused at once when there is no room; stream frames wait, first
-come first served, and leave a quarter of the room to single requests, so that neither starves the
-other.
+answer is out. Single requests are refused at once when there is no room, or when the work that is
+outstanding would take longer than they may wait; stream frames wait, first come first served, and
+leave a quarter of the room to single requests, so that neither starves the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from types import TracebackType
 
 from server.config import MEBIBYTE
 from server.job import Format
+from server.service_cost import NO_COST, Cost
 
 # Peak of decode, composite and encode together, in bytes a pixel: measured as growth of the process
 # on 20 MP photos, 6 to 16 for most sources and formats.
@@ -26,8 +28,11 @@ BYTES_PER_PIXEL = 16
 BYTES_PER_PIXEL_OF = {Format.RAW: 20, Format.ZLIB: 20, Format.WEBP: 32}
 
 STREAM_SHARE = 0.75
-FIRST_GUESS_S = 0.05  # service time assumed until one image was seen
-SMOOTHING = 0.1  # weight of the newest service time in the running mean
+FIRST_GUESS_S = 0.05  # service time of an image of unknown cost, for the hint
+# Images take turns by caller and by stage, so that one can be overtaken, and costs scatter around
+# their mean: at twice the capacity and more, nine in a thousand of those admitted came too late
+# without this, none with it (loadtest/results, overload).
+TIME_MARGIN = 1.25
 HINT_RANGE_MS = (20, 30_000)
 
 
@@ -37,7 +42,9 @@ class Overloaded(Exception):
     def __init__(self, message: str, retry_after_ms: int, reason: str) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
-        self.reason = reason  # "requests", "bytes" or "streams": a label of the refusals' metric
+        self.reason = (
+            reason  # "requests", "bytes", "time" or "streams": a label of the refusals' metric
+        )
 
 
 class NeverFits(Exception):
@@ -47,6 +54,7 @@ class NeverFits(Exception):
 @dataclass(slots=True, eq=False)
 class _Waiter:
     image_bytes: int
+    cost: Cost
     turn: asyncio.Future[None]
 
 
@@ -55,21 +63,22 @@ class Permit:
     harmless.
     """
 
-    def __init__(self, admission: Admission, image_bytes: int) -> None:
+    def __init__(self, admission: Admission, image_bytes: int, cost: Cost) -> None:
         self._admission = admission
         self._images = 1
         self._bytes = image_bytes
+        self._cost = cost
 
     def shrink(self, answer_bytes: int) -> None:
         """The image is finished: from here on only its answer takes room, and no slot."""
         answer_bytes = min(answer_bytes, self._bytes)
-        self._admission.give_back(self._images, self._bytes - answer_bytes)
-        self._images, self._bytes = 0, answer_bytes
+        self._admission.give_back(self._images, self._bytes - answer_bytes, self._cost)
+        self._images, self._bytes, self._cost = 0, answer_bytes, NO_COST
 
     def release(self) -> None:
         """The answer is out, or there is none."""
-        self._admission.give_back(self._images, self._bytes)
-        self._images = self._bytes = 0
+        self._admission.give_back(self._images, self._bytes, self._cost)
+        self._images, self._bytes, self._cost = 0, 0, NO_COST
 
     def __enter__(self) -> Permit:
         return self
@@ -89,7 +98,8 @@ class Admission:
     Args:
         max_requests: images in at once.
         max_bytes: memory they may take, by estimate.
-        threads: workers that serve them; the hint's divisor.
+        threads: workers that serve them.
+        devices: accelerators that run their networks; 1 where there is none.
         jitter: a factor in [0, 1) per hint, so that refused callers do not come back in one wave.
     """
 
@@ -99,6 +109,7 @@ class Admission:
         max_bytes: int,
         *,
         threads: int = 1,
+        devices: int = 1,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.max_requests = max_requests
@@ -106,8 +117,9 @@ class Admission:
         self.images = 0
         self.bytes = 0
         self._threads = threads
+        self._devices = devices
         self._jitter = jitter
-        self._service_s = FIRST_GUESS_S
+        self._worker_s = self._device_s = 0.0  # outstanding
         self._waiting: deque[_Waiter] = deque()
         self._stream_requests = max(1, int(max_requests * STREAM_SHARE))
         self._stream_bytes = int(max_bytes * STREAM_SHARE)
@@ -117,14 +129,21 @@ class Admission:
         """Stream frames that wait for room."""
         return sum(not waiter.turn.done() for waiter in self._waiting)
 
-    def try_admit(self, image_bytes: int) -> Permit:
-        """A permit now.
+    @property
+    def backlog_s(self) -> float:
+        """Seconds until all that is in will be out, by what it is expected to cost."""
+        return self._seconds_of(NO_COST)
+
+    def check_room(self, remaining_s: float = math.inf) -> None:
+        """Nothing where an image may come in that needs no memory and no work; before an image is
+        even read, this tells what no image has a chance of.
+
+        Args:
+            remaining_s: until the caller's deadline.
 
         Raises:
             Overloaded: there is no room.
-            NeverFits: there never will be.
         """
-        self._check_fits(image_bytes)
         if self.images >= self.max_requests:
             raise Overloaded(
                 f"the server is full: {self.images} images are in work or waiting, it takes up to "
@@ -132,6 +151,24 @@ class Admission:
                 self.retry_after_ms(),
                 "requests",
             )
+        self._check_time(NO_COST, remaining_s)
+
+    def try_admit(
+        self, image_bytes: int, cost: Cost = NO_COST, remaining_s: float = math.inf
+    ) -> Permit:
+        """A permit now.
+
+        Args:
+            image_bytes: memory that the image will take, by estimate.
+            cost: work that it will be, by estimate.
+            remaining_s: until its deadline.
+
+        Raises:
+            Overloaded: there is no room, or not the time.
+            NeverFits: there never will be room.
+        """
+        self._check_fits(image_bytes)
+        self.check_room()
         if self.bytes + image_bytes > self.max_bytes:
             raise Overloaded(
                 f"the server's memory for images is full: {_mib(self.bytes)} of "
@@ -140,9 +177,10 @@ class Admission:
                 self.retry_after_ms(),
                 "bytes",
             )
-        return self._grant(image_bytes)
+        self._check_time(cost, remaining_s)
+        return self._grant(image_bytes, cost)
 
-    async def admit(self, image_bytes: int) -> Permit:
+    async def admit(self, image_bytes: int, cost: Cost = NO_COST) -> Permit:
         """A permit when its turn has come.
 
         Raises:
@@ -150,40 +188,67 @@ class Admission:
         """
         self._check_fits(image_bytes)
         if not self._waiting and self._has_stream_room(image_bytes):
-            return self._grant(image_bytes)
-        waiter = _Waiter(image_bytes, asyncio.get_running_loop().create_future())
+            return self._grant(image_bytes, cost)
+        waiter = _Waiter(image_bytes, cost, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         try:
             await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.give_back(1, image_bytes)  # the turn came in the same moment
+                self.give_back(1, image_bytes, cost)  # the turn came in the same moment
             else:
                 self._waiting.remove(waiter)
                 self._call_next()
             raise
-        return Permit(self, image_bytes)
+        return Permit(self, image_bytes, cost)
 
-    def give_back(self, images: int, image_bytes: int) -> None:
+    def give_back(self, images: int, image_bytes: int, cost: Cost) -> None:
         """Room for others; called by permits."""
         self.images -= images
         self.bytes -= image_bytes
+        # Sums of floats drift: with nobody in, nothing is outstanding.
+        self._worker_s = max(0.0, self._worker_s - cost.worker_s) if self.images else 0.0
+        self._device_s = max(0.0, self._device_s - cost.device_s) if self.images else 0.0
         self._call_next()
-
-    def note_service(self, seconds: float) -> None:
-        """One image took `seconds` of worker time; the hints are made of it."""
-        self._service_s += SMOOTHING * (seconds - self._service_s)
 
     def retry_after_ms(self) -> int:
         """When about half of what is in now will be out, 20 ms to 30 s, spread by a quarter."""
-        queue_s = self.images * self._service_s / self._threads / 2
-        low, high = HINT_RANGE_MS
-        return int(min(high, max(low, queue_s * 1e3 * (1 + self._jitter() / 4))))
+        guess_s = self.images * FIRST_GUESS_S / self._threads
+        return self._hint_ms((self.backlog_s or guess_s) / 2)
 
-    def _grant(self, image_bytes: int) -> Permit:
+    def _hint_ms(self, seconds: float) -> int:
+        low, high = HINT_RANGE_MS
+        return int(min(high, max(low, seconds * 1e3 * (1 + self._jitter() / 4))))
+
+    def _check_time(self, cost: Cost, remaining_s: float) -> None:
+        """An idle server takes anything: what it would cost may have been learnt on a bad day, and
+        only those that come in teach better.
+        """
+        needed_s = self._seconds_of(cost) * TIME_MARGIN
+        if self.images == 0 or needed_s <= remaining_s:
+            return
+        raise Overloaded(
+            f"the server has work for {self.backlog_s:.2g} s, this image's deadline is in "
+            f"{remaining_s:.2g} s: it would come too late; allow more time, or come back",
+            self._hint_ms(needed_s - remaining_s),
+            "time",
+        )
+
+    def _seconds_of(self, cost: Cost) -> float:
+        """Until what is outstanding and `cost` are done; workers and accelerators overlap."""
+        workers_s = (self._worker_s + cost.worker_s) / self._threads
+        devices_s = (self._device_s + cost.device_s) / self._devices
+        return max(workers_s, devices_s)
+
+    def _grant(self, image_bytes: int, cost: Cost) -> Permit:
+        self._count(image_bytes, cost)
+        return Permit(self, image_bytes, cost)
+
+    def _count(self, image_bytes: int, cost: Cost) -> None:
         self.images += 1
         self.bytes += image_bytes
-        return Permit(self, image_bytes)
+        self._worker_s += cost.worker_s
+        self._device_s += cost.device_s
 
     def _has_stream_room(self, image_bytes: int) -> bool:
         if self.images == 0 and self.bytes + image_bytes <= self.max_bytes:
@@ -197,8 +262,7 @@ class Admission:
             waiter = self._waiting.popleft()
             if not waiter.turn.done():
                 # Counted here, not by the waiter: it runs later, and others may look before.
-                self.images += 1
-                self.bytes += waiter.image_bytes
+                self._count(waiter.image_bytes, waiter.cost)
                 waiter.turn.set_result(None)
 
     def _check_fits(self, image_bytes: int) -> None:

@@ -112,7 +112,11 @@ class App:
         )
         self.metrics.watch(self.admission)
         self._interceptor = CallInterceptor(
-            self.gate, ApiKeys.read(config.api_keys_file), self.metrics, clock=clock
+            self.gate,
+            ApiKeys.read(config.api_keys_file),
+            self.metrics,
+            self.admission,
+            clock=clock,
         )
         self._metrics_server = MetricsServer(
             self.metrics, config.metrics_host, max(0, config.metrics_port)

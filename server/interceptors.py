@@ -1,5 +1,5 @@
 """What every call of our services passes: an id, the gate, the key check, bytes to messages, errors
-to statuses, one log line, metrics.
+to statuses, one log line, metrics. A full server refuses an image before it has come.
 
 Installed by `server.app`. Health and reflection pass through untouched: they are asked all day and
 must answer while the server drains.
@@ -8,6 +8,7 @@ must answer while the server drains.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,15 +18,17 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
+from server.admission import Admission, Overloaded
 from server.auth import ApiKeys, owner_of
 from server.calls import Call, open_call
 from server.errors import Status, forget_frames, status_of, trailers
 from server.fair_queue import read_priority
 from server.metrics import Metrics
 from server.shutdown import Gate
-from server.wire import decode, refuse_unknown_fields
+from server.wire import DamagedMessage, decode, refuse_unknown_fields
 
 OUR_SERVICES = "/mattestream.v1."
+TAKES_IMAGES = "/mattestream.v1.BackgroundRemovalService/"
 ABORT_PATIENCE_S = 2.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,8 +42,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         gate: Gate,
         api_keys: ApiKeys,
         metrics: Metrics,
+        admission: Admission,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._admission = admission
         self._gate = gate
         self._api_keys = api_keys
         self._metrics = metrics
@@ -66,7 +71,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._stream(method, handler.stream_stream, handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
+        # As a stream of one message, which is the same on the wire: gRPC would else read the whole
+        # message before anyone is asked, 2 MB of photo to be told that there is no room. What is
+        # not read, HTTP/2 flow control keeps with the client.
+        return grpc.stream_unary_rpc_method_handler(
             self._unary(method, handler.unary_unary, handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
@@ -74,9 +82,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _unary(
         self, method: str, inner: Callable[..., Any], read: Callable[[bytes], Message]
     ) -> Callable[..., Any]:
-        async def behave(data: bytes, context: Context) -> object:
+        takes_images = method.startswith(TAKES_IMAGES)
+
+        async def behave(_: object, context: Context) -> object:
             async def work(call: Call) -> object:
+                if takes_images:
+                    self._check_room(context)
+                data = await context.read()
+                if data is grpc.aio.EOF:
+                    raise DamagedMessage(f"no message came: {method} takes one")
                 request = decode(read, data, call.method)
+                del data  # the message has its own copy of the picture
                 refuse_unknown_fields(request)
                 reply = await inner(request, context)
                 await context.send_initial_metadata(call.headers)
@@ -125,6 +141,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._ended(call, context, status.code.name, started_at, error=status.message)
         await _abort(context, status, call.request_id)
         return None  # reached only by a client that took no status; gRPC knows the call is over
+
+    def _check_room(self, context: Context) -> None:
+        try:
+            self._admission.check_room(context.time_remaining() or math.inf)
+        except Overloaded as error:
+            self._metrics.refused(error.reason)
+            raise
 
     def _ended(
         self, call: Call, context: Context, code: str, started_at: float, **more: object

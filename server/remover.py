@@ -31,6 +31,7 @@ from server.metrics import Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
 from server.replica import Replica
+from server.service_cost import Cost, ServiceCosts
 from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
 from server.streams.memory import StreamMemory
 from server.workers import Stage, Workers, settled
@@ -95,6 +96,7 @@ class Remover:
         self._limits = limits
         self._host = host
         self._admission = admission
+        self.costs = ServiceCosts()
         self._metrics = metrics
         self._clock = clock
         self._opening = workers.lane(Stage.OPEN)
@@ -115,8 +117,9 @@ class Remover:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
-                    image_bytes = await self._estimate(job.source, job.options.format)
-                    permit = await self._admit(job, image_bytes, wait=wait)
+                    image_bytes, megapixels = await self._estimate(job.source, job.options.format)
+                    cost = self._cost(job, replica, megapixels)
+                    permit = await self._admit(job, image_bytes, cost, wait=wait)
                 try:
                     await self._work(job, replica)
                     permit.shrink(job.result.ByteSize())
@@ -125,8 +128,10 @@ class Remover:
                     raise
         return permit
 
-    async def _estimate(self, source: Source | SharedSource, result: Format) -> int:
-        """Bytes that the image will take at its peak, from its header alone: a few microseconds."""
+    async def _estimate(self, source: Source | SharedSource, result: Format) -> tuple[int, float]:
+        """Bytes that the image will take at its peak, and its megapixels, from its header alone: a
+        few microseconds.
+        """
         source_bytes = source.nbytes if isinstance(source, SharedSource) else len(source.data)
         if isinstance(source, SharedSource):
             if source.layout is not None or source_bytes <= HEAD_BYTES:
@@ -141,14 +146,20 @@ class Remover:
             header = await asyncio.to_thread(read_header, source.data)
         check_limits(header, self._limits)
         per_pixel = BYTES_PER_PIXEL_OF.get(result, BYTES_PER_PIXEL)
-        return source_bytes + header.width * header.height * per_pixel
+        pixels = header.width * header.height
+        return source_bytes + pixels * per_pixel, pixels / 1e6
 
-    async def _admit(self, job: Job, image_bytes: int, *, wait: bool) -> Permit:
+    def _cost(self, job: Job, replica: Replica, megapixels: float) -> Cost:
+        used = replica.used
+        on_device = used.device != "cpu"
+        return self.costs.expected(used.name, _treatment(job), megapixels, on_device=on_device)
+
+    async def _admit(self, job: Job, image_bytes: int, cost: Cost, *, wait: bool) -> Permit:
         if wait:
             job.doing = "waiting for room on the server"
-            return await self._admission.admit(image_bytes)
+            return await self._admission.admit(image_bytes, cost)
         try:
-            return self._admission.try_admit(image_bytes)
+            return self._admission.try_admit(image_bytes, cost, job.deadline.remaining_s)
         except Overloaded as error:
             self._metrics.refused(error.reason)
             raise
@@ -161,9 +172,8 @@ class Remover:
                 await self._in_one_go(job, replica, seat)
             else:
                 await self._by_stages(job, replica, seat)
-        timings = job.report.timings
-        timings.total_ms = (self._clock() - job.arrived_at) * 1e3
-        self._observe(timings, job.report.batch_size)
+        job.report.timings.total_ms = (self._clock() - job.arrived_at) * 1e3
+        self._observe(job)
 
     async def _by_stages(self, job: Job, replica: Replica, seat: Any) -> None:
         opened = await self._opening.run_for(job.place, self._open, job, replica, seat)
@@ -229,11 +239,25 @@ class Remover:
         else:
             replies.fill_shared(job.result, outcome, job.shared_output)
 
-    def _observe(self, timings: report_pb2.Timings, batch_size: int) -> None:
+    def _observe(self, job: Job) -> None:
+        report = job.report
+        timings = report.timings
         for stage in ("queue", "decode", "prepare", "batch_wait", "infer", "finish", "encode"):
             self._metrics.stage_ended(stage, getattr(timings, f"{stage}_ms"))
         own_ms = timings.decode_ms + timings.prepare_ms + timings.finish_ms + timings.encode_ms
-        self._admission.note_service((own_ms + timings.infer_ms / batch_size) / 1e3)
+        self.costs.note(
+            report.model.name,
+            _treatment(job),
+            report.source_width * report.source_height / 1e6,
+            network_s=timings.infer_ms / report.batch_size / 1e3,
+            rest_s=own_ms / 1e3,
+        )
+
+
+def _treatment(job: Job) -> tuple[object, ...]:
+    """What makes one image dearer than another of its size."""
+    options = job.options
+    return options.format, options.refine, options.decontaminate is not None
 
 
 def _in_order(job: Job) -> AbstractAsyncContextManager[None]:

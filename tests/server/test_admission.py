@@ -11,6 +11,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mattestream.v1 import options_pb2, removal_pb2_grpc
 from server.admission import BYTES_PER_PIXEL, Admission, NeverFits, Overloaded, Permit
+from server.job import Format
+from server.service_cost import Cost
+from tests.server.counting_proxy import Counting
 from tests.server.fakes import eventually, picture, request
 from tests.server.serving import Serve
 
@@ -152,19 +155,65 @@ async def test_a_frame_cancelled_in_the_moment_of_its_turn_keeps_nothing() -> No
     assert (room.images, room.bytes) == (0, 0)
 
 
-def test_the_hint_grows_with_the_queue_and_with_the_service_time() -> None:
+def test_the_hint_is_the_time_that_half_of_the_outstanding_work_takes() -> None:
     room = Admission(100, 10_000, threads=2, jitter=lambda: 0.0)
-    for _ in range(200):
-        room.note_service(1.0)
-    permits = [room.try_admit(1) for _ in range(8)]
+    permits = [room.try_admit(1, Cost(worker_s=1.0)) for _ in range(8)]
     # 8 images of a second each on 2 threads are 4 seconds; half of them are out after 2.
     assert room.retry_after_ms() == pytest.approx(2000, rel=0.01)
     for permit in permits[4:]:
         permit.release()
     assert room.retry_after_ms() == pytest.approx(1000, rel=0.01)
-    for _ in range(200):
-        room.note_service(0.0001)
+    for permit in permits[:4]:
+        permit.release()
     assert room.retry_after_ms() == 20
+
+
+def test_an_image_that_would_come_after_its_deadline_is_refused_with_both_times() -> None:
+    room = Admission(100, 10_000, threads=2, jitter=lambda: 0.0)
+    inside = [room.try_admit(1, Cost(worker_s=1.0)) for _ in range(4)]
+    with pytest.raises(Overloaded, match="has work for 2 s, this image's deadline is in 2 s") as no:
+        room.try_admit(1, Cost(worker_s=1.0), remaining_s=2.0)
+    assert no.value.reason == "time"
+    # 5 seconds of work on 2 threads with a quarter more, less the 2 that it may wait.
+    assert no.value.retry_after_ms == pytest.approx(1125, rel=0.01)
+    room.try_admit(1, Cost(worker_s=1.0), remaining_s=3.2).release()
+    inside[0].release()
+    room.try_admit(1, Cost(worker_s=0.1), remaining_s=2.0).release()
+
+
+def test_an_idle_server_takes_an_image_however_dear_it_was_last_time() -> None:
+    room = admission()
+    room.try_admit(1, Cost(worker_s=100.0), remaining_s=0.01).release()
+
+
+def test_workers_and_accelerators_overlap_so_the_slower_of_them_counts() -> None:
+    room = Admission(100, 10_000, threads=4, devices=1)
+    inside = [room.try_admit(1, Cost(worker_s=0.2, device_s=0.3)) for _ in range(4)]
+    assert room.backlog_s == pytest.approx(1.2)
+    for permit in inside:
+        permit.release()
+    assert room.backlog_s == 0.0
+
+
+def test_a_finished_image_is_no_work_any_more_while_its_answer_is_on_its_way() -> None:
+    room = admission()
+    permit, other = room.try_admit(1, Cost(0.5)), room.try_admit(1, Cost(0.25))
+    permit.shrink(1)
+    assert room.backlog_s == pytest.approx(0.25)
+    permit.release()
+    assert room.backlog_s == pytest.approx(0.25)
+    other.release()
+
+
+async def test_frames_that_waited_for_room_count_as_work_from_their_turn_on() -> None:
+    room = admission(images=1)
+    with room.try_admit(1):
+        waiting = asyncio.create_task(room.admit(1, Cost(0.5)))
+        await asyncio.sleep(0)
+        assert room.backlog_s == 0.0
+    permit = await waiting
+    assert room.backlog_s == pytest.approx(0.5)
+    permit.release()
 
 
 def test_hints_are_spread_by_up_to_a_quarter() -> None:
@@ -201,6 +250,49 @@ async def test_a_request_over_the_limit_is_refused_at_once_with_the_hint_in_both
         for call in inside:
             await call
         await served.removal.Remove(request())
+
+
+async def test_a_request_whose_deadline_the_queue_would_outlast_is_refused_and_not_timed_out(
+    serve: Serve,
+) -> None:
+    async with serve(threads=1) as served:
+        engine = served.registry.engines["tiny"]
+        await served.removal.Remove(request())  # what it costs is known from here on
+        cost = served.app.remover.costs.expected(
+            "tiny", (Format.PNG, None, False), 0.001, on_device=False
+        )
+        assert cost.worker_s > 0
+        engine.open.clear()
+        long_work = served.app.admission.try_admit(1, Cost(worker_s=60.0))
+        with long_work, pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.removal.Remove(request(), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "it would come too late" in str(caught.value.details())
+        assert 'mattestream_refused_total{reason="time"} 1.0' in served.app.metrics.text()
+
+
+async def test_a_full_server_refuses_a_photo_before_it_has_come(serve: Serve) -> None:
+    size = 24 << 20
+    async with serve(max_requests=1) as served, Counting(served.app.port) as proxy:
+        options = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
+        with served.app.admission.try_admit(1):
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{proxy.port}", options) as channel:
+                stub = removal_pb2_grpc.BackgroundRemovalServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.Remove(request(picture() + bytes(size)))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert proxy.sent < size / 4
+
+
+async def test_a_unary_call_without_a_message_is_told_what_is_missing(serve: Serve) -> None:
+    async with serve() as served:
+        call = served.channel.stream_unary("/mattestream.v1.BackgroundRemovalService/Remove")(
+            iter(())
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "no message came" in str(caught.value.details())
 
 
 async def test_a_request_larger_than_the_whole_budget_is_an_invalid_argument(serve: Serve) -> None:

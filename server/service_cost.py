@@ -1,0 +1,72 @@
+"""What an image will cost to serve, learnt from those that were served: seconds of worker threads
+and of accelerators.
+
+`server.remover` asks before it asks `server.admission` for room, which adds up what is outstanding,
+and tells when an image is done. Two parts are learnt apart, because they vary with different
+things: the network's with the model, the rest with the picture's size and what is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+# Weight of the newest image in the running means: ten images move them by two thirds.
+SMOOTHING = 0.1
+# What a picture costs besides its pixels is about what this many megapixels cost; without it, a
+# thumbnail would make megapixels look a hundred times dearer than they are.
+LEAST_MEGAPIXELS = 0.25
+
+
+class Cost(NamedTuple):
+    """Seconds that one image takes of one worker thread, and of one accelerator."""
+
+    worker_s: float = 0.0
+    device_s: float = 0.0
+
+
+NO_COST = Cost()
+
+
+class ServiceCosts:
+    """The running means; lives on the event loop.
+
+    Of what was never seen nothing is expected, so that nothing is refused because of a guess.
+    """
+
+    def __init__(self) -> None:
+        self._network_s: dict[Hashable, float] = {}
+        self._megapixel_s: dict[Hashable, float] = {}
+
+    def expected(
+        self, network: Hashable, treatment: Hashable, megapixels: float, *, on_device: bool
+    ) -> Cost:
+        """What an image will probably take.
+
+        Args:
+            network: what runs, by anything that tells models apart.
+            treatment: what is done besides, by anything that tells dear from cheap.
+            megapixels: of the source.
+            on_device: the network runs on an accelerator, not on a worker.
+        """
+        network_s = self._network_s.get(network, 0.0)
+        rest_s = self._megapixel_s.get(treatment, 0.0) * max(megapixels, LEAST_MEGAPIXELS)
+        return Cost(rest_s, network_s) if on_device else Cost(rest_s + network_s)
+
+    def note(
+        self,
+        network: Hashable,
+        treatment: Hashable,
+        megapixels: float,
+        *,
+        network_s: float,
+        rest_s: float,
+    ) -> None:
+        """An image took `network_s`, its share of a batch, and `rest_s` of a worker besides."""
+        _move(self._network_s, network, network_s)
+        _move(self._megapixel_s, treatment, rest_s / max(megapixels, LEAST_MEGAPIXELS))
+
+
+def _move(means: dict[Hashable, float], key: Hashable, value: float) -> None:
+    before = means.get(key)
+    means[key] = value if before is None else before + SMOOTHING * (value - before)

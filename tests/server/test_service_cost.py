@@ -1,0 +1,44 @@
+"""What images are expected to cost: learnt apart for networks and treatments, scaled by pixels."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.service_cost import Cost, ServiceCosts
+
+
+def test_nothing_is_expected_of_what_was_never_seen() -> None:
+    assert ServiceCosts().expected("tiny", "png", 2.0, on_device=False) == Cost(0.0, 0.0)
+
+
+def test_the_first_image_sets_the_means_and_pixels_scale_them() -> None:
+    costs = ServiceCosts()
+    costs.note("tiny", "png", 2.0, network_s=0.1, rest_s=0.02)
+    assert costs.expected("tiny", "png", 12.0, on_device=False) == pytest.approx((0.22, 0.0))
+
+
+def test_on_an_accelerator_the_network_takes_no_worker() -> None:
+    costs = ServiceCosts()
+    costs.note("tiny", "png", 2.0, network_s=0.1, rest_s=0.02)
+    assert costs.expected("tiny", "png", 2.0, on_device=True) == pytest.approx((0.02, 0.1))
+
+
+def test_later_images_move_the_means_by_a_tenth() -> None:
+    costs = ServiceCosts()
+    costs.note("tiny", "png", 1.0, network_s=0.1, rest_s=0.0)
+    costs.note("tiny", "png", 1.0, network_s=0.2, rest_s=0.0)
+    assert costs.expected("tiny", "png", 1.0, on_device=False).worker_s == pytest.approx(0.11)
+
+
+def test_a_thumbnail_does_not_make_megapixels_dear() -> None:
+    costs = ServiceCosts()
+    costs.note("tiny", "png", 0.0001, network_s=0.0, rest_s=0.001)
+    assert costs.expected("tiny", "png", 12.0, on_device=False).worker_s < 0.05
+
+
+def test_models_and_treatments_are_learnt_apart() -> None:
+    costs = ServiceCosts()
+    costs.note("large", "webp", 1.0, network_s=1.0, rest_s=1.0)
+    costs.note("small", "png", 1.0, network_s=0.1, rest_s=0.1)
+    assert costs.expected("small", "webp", 1.0, on_device=False).worker_s == pytest.approx(1.1)
+    assert costs.expected("large", "png", 1.0, on_device=False).worker_s == pytest.approx(1.1)
