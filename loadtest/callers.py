@@ -1,16 +1,13 @@
 """The load, in a process of its own: N callers, each sending its next photo when it has its answer.
 
-Started by `compare_rembg` through `Callers`, as `python -m loadtest.callers` with a spec on
-standard input. It warms the server up, says "ready", waits for "go", then prints one JSON line: so
-the parent can read the server's CPU clock around exactly the requests that count. Both servers get
-the same code; only the one call differs, and each is the one its users make:
+Started by `compare_rembg` and `overload`, see `load_process`. Both servers of a comparison get the
+same code; only the one call differs, and each is the one its users make:
 `mattestream.Client.remove`, and a multipart POST by httpx.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -18,11 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 
 from loadtest.answers import is_whole_png
+from loadtest.load_process import LoadProcess
 from loadtest.photos import load_photos
-from loadtest.report import ROOT
 
 REQUEST_TIMEOUT_S = 120.0
 LEAST_EACH = 2
@@ -58,63 +54,22 @@ class Load:
     caller_cpu_s: float = 0.0  # of this process
 
 
-class LoadFailed(Exception):
-    """The load process ended without a result; the message holds what it said."""
+def start_callers(spec: LoadSpec) -> LoadProcess:
+    """A load process that has warmed the server up and waits to be let loose.
+
+    Raises:
+        LoadFailed: it did not get ready.
+    """
+    return LoadProcess("loadtest.callers", json.dumps(asdict(spec)))
 
 
-class Callers:
-    """A load process that has warmed the server up and waits to be let loose."""
+def let_loose(process: LoadProcess) -> Load:
+    """What the callers of that process saw.
 
-    def __init__(self, spec: LoadSpec) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.callers"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._say(json.dumps(asdict(spec)))
-        answer = self._hear()
-        if answer != "ready":
-            raise LoadFailed(
-                f"callers of {spec.kind} are not ready: {answer or 'see the trace above'}"
-            )
-
-    def run(self) -> Load:
-        """Lets the callers loose; what they saw.
-
-        Raises:
-            LoadFailed: the process ended before it was done.
-        """
-        self._say("go")
-        answer = self._hear()
-        if not answer:
-            raise LoadFailed("the callers ended without a result: see the trace above")
-        return Load(**json.loads(answer))
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def _hear(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def __enter__(self) -> Callers:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(REQUEST_TIMEOUT_S)
+    Raises:
+        LoadFailed: the process ended before it was done.
+    """
+    return Load(**json.loads(process.go()))
 
 
 def run_load(

@@ -23,7 +23,7 @@ from PIL import Image
 
 from loadtest import report
 from loadtest.answers import Difference, difference, open_cutout
-from loadtest.callers import Callers, LoadSpec
+from loadtest.callers import LoadSpec, let_loose, start_callers
 from loadtest.comparison import OURS, THEIRS, Cell, Comparison, page
 from loadtest.figures import percentile
 from loadtest.networks import FILES, MODEL_NAME, SIDE_PX, Network, make_network, place_network
@@ -46,8 +46,8 @@ def measure_cell(
 ) -> Cell:
     """One server under one load, after a warm-up that does not count."""
     spec = replace(contender.spec, callers=callers, requests=requests, seconds=seconds)
-    with Callers(spec) as load_process, Watch(contender.server) as watch:
-        load = load_process.run()
+    with start_callers(spec) as load_process, Watch(contender.server) as watch:
+        load = let_loose(load_process)
     good = len(load.latencies_ms)
     others_s = watch.machine_cpu_s - watch.cpu_s - load.caller_cpu_s
     return Cell(
@@ -95,7 +95,7 @@ def compare_answers(
     for contender in (ours, theirs):
         folder = work / f"answers-{contender.server.name}"
         folder.mkdir()
-        with Callers(replace(contender.spec, keep_answers_in=str(folder))):
+        with start_callers(replace(contender.spec, keep_answers_in=str(folder))):
             pass  # the warm-up is all that is wanted here
         alphas.append([_alpha(folder / f"{i}.png", photo) for i, photo in enumerate(photos.photos)])
     pairs = zip(photos.photos, *alphas, strict=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from types import TracebackType
 
 from server.config import MEBIBYTE
 from server.job import Format
-from server.service_cost import NO_COST, Cost
+from server.service_cost import NO_COST, Cost, Margin
 
 # Peak of decode, composite and encode together, in bytes a pixel: measured as growth of the process
 # on 20 MP photos, 6 to 16 for most sources and formats.
@@ -29,10 +30,6 @@ BYTES_PER_PIXEL_OF = {Format.RAW: 20, Format.ZLIB: 20, Format.WEBP: 32}
 
 STREAM_SHARE = 0.75
 FIRST_GUESS_S = 0.05  # service time of an image of unknown cost, for the hint
-# Images take turns by caller and by stage, so that one can be overtaken, and costs scatter around
-# their mean: at twice the capacity and more, nine in a thousand of those admitted came too late
-# without this, none with it (loadtest/results, overload).
-TIME_MARGIN = 1.25
 HINT_RANGE_MS = (20, 30_000)
 
 
@@ -63,22 +60,33 @@ class Permit:
     harmless.
     """
 
-    def __init__(self, admission: Admission, image_bytes: int, cost: Cost) -> None:
+    def __init__(
+        self, admission: Admission, image_bytes: int, cost: Cost, expected_s: float
+    ) -> None:
         self._admission = admission
+        self._expected_s = expected_s  # of the image, with its wait; 0: it says nothing
+        self._admitted_at = admission.clock()
         self._images = 1
         self._bytes = image_bytes
         self._cost = cost
 
     def shrink(self, answer_bytes: int) -> None:
         """The image is finished: from here on only its answer takes room, and no slot."""
+        self._note(is_done=True)
         answer_bytes = min(answer_bytes, self._bytes)
         self._admission.give_back(self._images, self._bytes - answer_bytes, self._cost)
         self._images, self._bytes, self._cost = 0, answer_bytes, NO_COST
 
     def release(self) -> None:
         """The answer is out, or there is none."""
+        self._note(is_done=False)
         self._admission.give_back(self._images, self._bytes, self._cost)
         self._images, self._bytes, self._cost = 0, 0, NO_COST
+
+    def _note(self, *, is_done: bool) -> None:
+        if self._images and self._expected_s:
+            took_s = self._admission.clock() - self._admitted_at
+            self._admission.margin.note(self._expected_s, took_s, is_done=is_done)
 
     def __enter__(self) -> Permit:
         return self
@@ -101,6 +109,7 @@ class Admission:
         threads: workers that serve them.
         devices: accelerators that run their networks; 1 where there is none.
         jitter: a factor in [0, 1) per hint, so that refused callers do not come back in one wave.
+        clock: seconds.
     """
 
     def __init__(
@@ -111,6 +120,7 @@ class Admission:
         threads: int = 1,
         devices: int = 1,
         jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.max_requests = max_requests
         self.max_bytes = max_bytes
@@ -120,6 +130,8 @@ class Admission:
         self._devices = devices
         self._jitter = jitter
         self._worker_s = self._device_s = 0.0  # outstanding
+        self.clock = clock
+        self.margin = Margin()
         self._waiting: deque[_Waiter] = deque()
         self._stream_requests = max(1, int(max_requests * STREAM_SHARE))
         self._stream_bytes = int(max_bytes * STREAM_SHARE)
@@ -132,7 +144,7 @@ class Admission:
     @property
     def backlog_s(self) -> float:
         """Seconds until all that is in will be out, by what it is expected to cost."""
-        return self._seconds_of(NO_COST)
+        return max(self._worker_s / self._threads, self._device_s / self._devices)
 
     def check_room(self, remaining_s: float = math.inf) -> None:
         """Nothing where an image may come in that needs no memory and no work; before an image is
@@ -200,7 +212,7 @@ class Admission:
                 self._waiting.remove(waiter)
                 self._call_next()
             raise
-        return Permit(self, image_bytes, cost)
+        return Permit(self, image_bytes, cost, 0.0)
 
     def give_back(self, images: int, image_bytes: int, cost: Cost) -> None:
         """Room for others; called by permits."""
@@ -224,25 +236,22 @@ class Admission:
         """An idle server takes anything: what it would cost may have been learnt on a bad day, and
         only those that come in teach better.
         """
-        needed_s = self._seconds_of(cost) * TIME_MARGIN
+        needed_s = (self.backlog_s + sum(cost)) * self.margin.value
         if self.images == 0 or needed_s <= remaining_s:
             return
         raise Overloaded(
-            f"the server has work for {self.backlog_s:.2g} s, this image's deadline is in "
-            f"{remaining_s:.2g} s: it would come too late; allow more time, or come back",
+            f"with {self.backlog_s:.2g} s of work before it this image may take {needed_s:.2g} s, "
+            f"its deadline is in {remaining_s:.2g} s: allow more time, or come back later",
             self._hint_ms(needed_s - remaining_s),
             "time",
         )
 
-    def _seconds_of(self, cost: Cost) -> float:
-        """Until what is outstanding and `cost` are done; workers and accelerators overlap."""
-        workers_s = (self._worker_s + cost.worker_s) / self._threads
-        devices_s = (self._device_s + cost.device_s) / self._devices
-        return max(workers_s, devices_s)
-
     def _grant(self, image_bytes: int, cost: Cost) -> Permit:
+        # One that waits for nobody says nothing of how waiting goes.
+        waits = self.backlog_s >= 2 * sum(cost) > 0
+        expected_s = self.backlog_s + sum(cost) if waits else 0.0
         self._count(image_bytes, cost)
-        return Permit(self, image_bytes, cost)
+        return Permit(self, image_bytes, cost, expected_s)
 
     def _count(self, image_bytes: int, cost: Cost) -> None:
         self.images += 1

@@ -84,6 +84,7 @@ class App:
             config.max_requests,
             config.inflight_bytes,
             threads=config.worker_threads,
+            clock=clock,
         )
         self._loader = ReplicaLoader(
             registry or open_registry(config),

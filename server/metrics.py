@@ -92,7 +92,7 @@ class Metrics:
         )
         self._refused = Counter(
             "mattestream_refused",
-            "Calls and frames refused for lack of room: requests, bytes, streams.",
+            "Calls and frames refused for lack of room: requests, bytes, time, streams.",
             ["reason"],
             registry=registry,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from server.service_cost import Cost, ServiceCosts
+from server.service_cost import Cost, Margin, ServiceCosts
 
 
 def test_nothing_is_expected_of_what_was_never_seen() -> None:
@@ -42,3 +44,24 @@ def test_models_and_treatments_are_learnt_apart() -> None:
     costs.note("small", "png", 1.0, network_s=0.1, rest_s=0.1)
     assert costs.expected("small", "webp", 1.0, on_device=False).worker_s == pytest.approx(1.1)
     assert costs.expected("large", "png", 1.0, on_device=False).worker_s == pytest.approx(1.1)
+
+
+def test_the_margin_settles_where_five_images_in_a_thousand_are_slower() -> None:
+    margin = Margin()
+    draw = random.Random(1)
+    took = [draw.uniform(0.5, 2.0) for _ in range(20_000)]
+    slower = 0
+    for number, seconds in enumerate(took):
+        slower += number >= 10_000 and seconds > margin.value
+        margin.note(1.0, seconds, is_done=True)
+    assert 0.002 < slower / 10_000 < 0.01
+
+
+def test_the_margin_has_bounds_however_bad_things_are() -> None:
+    margin = Margin()
+    for _ in range(100):
+        margin.note(1.0, 1000.0, is_done=False)
+    assert margin.value == 4.0
+    for _ in range(100_000):
+        margin.note(1.0, 0.1, is_done=True)
+    assert margin.value == 1.0
