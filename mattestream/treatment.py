@@ -11,12 +11,13 @@ from typing import Any, Literal, TypedDict
 from mattestream.v1 import options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
-RefineName = Literal["off", "fast"]
+RefineName = Literal["off", "fast", "best"]
 DespillName = Literal["green", "blue"]
 
 REFINES: Mapping[str, options_pb2.Refine.ValueType] = {
     "off": options_pb2.REFINE_OFF,
     "fast": options_pb2.REFINE_FAST,
+    "best": options_pb2.REFINE_BEST,
 }
 DESPILLS: Mapping[str, options_pb2.Despill.ValueType] = {
     "green": options_pb2.DESPILL_GREEN,

@@ -215,7 +215,9 @@ class DevicePipeline:
     ) -> Outcome:
         """The result of an alpha that came down, finished as on a machine without a GPU."""
         rgb, own_alpha = _host_picture(opened)
-        finished = finish_on_host(rgb, alpha_u8, own_alpha, wanted)
+        model = self.model
+        cell_px = max(opened.width / model.alpha_width, opened.height / model.alpha_height)
+        finished = finish_on_host(rgb, alpha_u8, own_alpha, wanted, cell_px=cell_px)
         decoded = opened.decoded
         finished_at = perf_counter()
         encoded = encode_result(

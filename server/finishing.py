@@ -11,6 +11,7 @@ a caller does to the edge after that is taste, and shows more or less of those c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -41,6 +42,10 @@ class Defaults:
 # Refinement makes better edges, but takes ten times what the rest of a cut-out takes, and on a GPU
 # it brings the alpha down to the host (docs/protocol.md has the figures): who wants it asks for it.
 DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
+# A model whose pixel is no larger than this many of the picture's has seen all there is to see, as
+# a chroma key does: its alpha is left as it is.
+FINE_CELL_PX = 1.0
+MODEL_SIDE = 320  # of the plane assumed where nobody says how fine the alpha was
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +79,31 @@ class Finished:
     notes: tuple[str, ...] = ()
 
 
-def plan(options: Options, defaults: Defaults) -> Plan:
-    """What will be done for `options`."""
+def plan(options: Options, defaults: Defaults, cell_px: float = math.inf) -> Plan:
+    """What will be done for `options`.
+
+    Args:
+        options: as the caller gave them.
+        defaults: for what they leave open.
+        cell_px: as in `finish`.
+    """
     refine = defaults.refine if options.refine is None else options.refine
+    if options.refine is None and cell_px <= FINE_CELL_PX:
+        refine = Refine.OFF
     if options.output is Output.ALPHA:
         return Plan(options, refine, 0.0)  # there are no colours
     strength = defaults.decontaminate if options.decontaminate is None else options.decontaminate
     return Plan(options, refine, strength)
 
 
-def finish(rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, wanted: Plan) -> Finished:
+def finish(
+    rgb_u8: U8,
+    alpha_u8: U8,
+    own_alpha_u8: U8 | None,
+    wanted: Plan,
+    *,
+    cell_px: float | None = None,
+) -> Finished:
     """The finished image.
 
     Args:
@@ -91,6 +111,8 @@ def finish(rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, wanted: Plan) -> F
         alpha_u8: (H, W), the model's at the source's size, multiplied by `own_alpha_u8`.
         own_alpha_u8: (H, W), the source's own; None: it is opaque.
         wanted: what to make.
+        cell_px: pixels of the source along one pixel of the model's own alpha; None: as of a model
+            whose alpha is 320 px long.
     """
     options = wanted.options
     # How sure the model was does not change by what is done afterwards; box and coverage do.
@@ -98,11 +120,17 @@ def finish(rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, wanted: Plan) -> F
     own = own_alpha_u8
     if own is not None and cv2.minMaxLoc(own)[0] == 255:
         own = None
-    refined = alpha_u8
-    if wanted.refine is Refine.FAST:
+    refined, refine = alpha_u8, wanted.refine
+    if own is not None and options.refine is None:
+        refine = Refine.OFF  # whoever cut it out has drawn its edges
+    if refine is not Refine.OFF:
         # Under a transparent pixel anything may lie: edges are what a viewer sees.
         visible = rgb_u8 if own is None else cpu.composite(rgb_u8, own, WHITE)
-        refined = cpu.guided_refine(visible, alpha_u8)
+        cell = max(alpha_u8.shape) / MODEL_SIDE if cell_px is None else cell_px
+        if refine is Refine.BEST:
+            refined = cpu.matte(visible, alpha_u8, cell_px=cell)
+        else:
+            refined = cpu.guided_refine(visible, alpha_u8, scale=cpu.window_cells(cell))
         if own is not None:
             refined = np.minimum(refined, own)
     alpha = shape(refined, options.edges)
@@ -125,7 +153,7 @@ def finish(rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, wanted: Plan) -> F
         if options.despill is not None:
             colours = cpu.despill(colours, options.despill.value)
         pixels = _put_together(colours, alpha, options)
-    return Finished(pixels, alpha, statistics, wanted.refine, strength, notes)
+    return Finished(pixels, alpha, statistics, refine, strength, notes)
 
 
 def shape(alpha_u8: U8, edges: Edges) -> U8:

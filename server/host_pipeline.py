@@ -121,7 +121,9 @@ class HostPipeline:
         if decoded.alpha is not None:
             # What was transparent before stays so: a cut-out put in again grows no background.
             alpha_u8 = cpu.multiply_alpha(alpha_u8, decoded.alpha)
-        finished = finish(decoded.rgb, alpha_u8, decoded.alpha, plan(options, DEFAULTS))
+        cell_px = max(opened.width / answer.shape[1], opened.height / answer.shape[0])
+        wanted = plan(options, DEFAULTS, cell_px)
+        finished = finish(decoded.rgb, alpha_u8, decoded.alpha, wanted, cell_px=cell_px)
         finished_at = perf_counter()
         encoded = encode_result(
             finished.pixels, finished.alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi

@@ -66,6 +66,7 @@ class Refine(StrEnum):
 
     OFF = "off"
     FAST = "fast"
+    BEST = "best"
 
 
 class Despill(StrEnum):

@@ -24,7 +24,11 @@ _PIXEL_FORMATS = {
     PixelFormat.RGBA8: image_pb2.PIXEL_FORMAT_RGBA8,
     PixelFormat.GRAY8: image_pb2.PIXEL_FORMAT_GRAY8,
 }
-_REFINES = {Refine.OFF: options_pb2.REFINE_OFF, Refine.FAST: options_pb2.REFINE_FAST}
+_REFINES = {
+    Refine.OFF: options_pb2.REFINE_OFF,
+    Refine.FAST: options_pb2.REFINE_FAST,
+    Refine.BEST: options_pb2.REFINE_BEST,
+}
 
 
 def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:

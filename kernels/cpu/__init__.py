@@ -12,8 +12,9 @@ from kernels.cpu.composite import composite, cutout
 from kernels.cpu.despill import despill
 from kernels.cpu.feather import feather
 from kernels.cpu.foreground import foreground
-from kernels.cpu.guided_refine import guided_refine
+from kernels.cpu.guided_refine import guided_refine, window_cells
 from kernels.cpu.levels import levels
+from kernels.cpu.matting import matte, solve_trimap
 from kernels.cpu.multiply_alpha import multiply_alpha
 from kernels.cpu.resize_normalise import resize_normalise
 from kernels.cpu.shift import shift
@@ -32,8 +33,11 @@ __all__ = [
     "foreground",
     "guided_refine",
     "levels",
+    "matte",
     "multiply_alpha",
     "remove_specks",
     "resize_normalise",
     "shift",
+    "solve_trimap",
+    "window_cells",
 ]

@@ -1,8 +1,8 @@
 """Refines an alpha's edges by the picture: guided filter with a colour guide, at reduced scale.
 
-Called by `server.finishing`; twin of `kernels.reference.guided_refine`, which gives the method. The
-functions are fitted on the cells around the subject's edge, and applied in the boxes of the picture
-alone that an edge is near.
+Called by `server.finishing`, and by `kernels.cpu.matting` before and after its coarse stage; twin
+of `kernels.reference.guided_refine`, which gives the method. The functions are fitted on the cells
+around the subject's edge, and applied in the boxes of the picture alone that an edge is near.
 """
 
 from __future__ import annotations
@@ -25,6 +25,18 @@ TILE_CELLS = 8
 HARDLY = 0.3
 
 
+def window_cells(cell_px: float) -> int:
+    """The `scale` that suits a model's alpha: a window of 5 cells must reach over what the model
+    gets wrong, which is a matter of its own pixels and not of the picture's.
+
+    Of 1 to 5 pixels of the model, 2 to 3 were best at 512, 1920 and 4000 px (docs/evaluation.md).
+
+    Args:
+        cell_px: pixels of the picture along one pixel of the model's own alpha.
+    """
+    return max(2, round(2 * cell_px))
+
+
 def guided_refine(
     rgb_u8: U8,
     alpha_u8: U8,
@@ -45,7 +57,38 @@ def guided_refine(
         epsilon: variance below which a window counts as flat, in units where white is 1.
         contrast: alpha up to it becomes 0, from 1 - contrast on 1, a straight line between.
     """
-    alpha = _cells(alpha_u8, scale)
+    return follow(
+        rgb_u8,
+        cell_means(alpha_u8, scale),
+        alpha_u8,
+        scale=scale,
+        radius=radius,
+        epsilon=epsilon,
+        contrast=contrast,
+    )
+
+
+def follow(
+    rgb_u8: U8,
+    alpha: F32,
+    alpha_u8: U8,
+    *,
+    scale: int,
+    radius: int,
+    epsilon: float,
+    contrast: float,
+) -> U8:
+    """What `guided_refine` does once it has the cells' alpha, which may come from elsewhere.
+
+    Args:
+        rgb_u8: (H, W, 3).
+        alpha: (h, w) float32 in [0, 1], of the cells.
+        alpha_u8: (H, W), what stays where no edge is near.
+        scale: pixels along a cell's side.
+        radius: as in `guided_refine`, as are the others.
+        epsilon: likewise.
+        contrast: likewise.
+    """
     edge = (_sure(_box(alpha, radius)) > HARDLY).view(np.uint8)
     # The bilinear spread reaches one cell further than the window.
     reach = np.ones((2 * radius + 3, 2 * radius + 3), np.uint8)
@@ -59,7 +102,7 @@ def guided_refine(
     # at least the one cell that bilinear spreading takes.
     fitted = whole.grown(max(1, 2 * radius), *near.shape)
     pixels = fitted.times(scale, *alpha_u8.shape)
-    planes = _lines(_cells(rgb_u8[pixels.view], scale), alpha[fitted.view], radius, epsilon)
+    planes = _lines(cell_means(rgb_u8[pixels.view], scale), alpha[fitted.view], radius, epsilon)
     # alpha = clip(sum of slopes * colours + offset, 0, weight) + (1 - weight) * own, all times 255:
     # the contrast is put into the functions here, where there are few of them.
     slopes, offset, weight = planes[:3], planes[3], planes[4]
@@ -91,7 +134,6 @@ def _lines(guide: F32, alpha: F32, radius: int, epsilon: float) -> list[F32]:
         _box(plane * alpha, radius) - mean * mean_alpha
         for plane, mean in zip(planes, means, strict=True)
     )
-    # The symmetric 3 x 3 system of each cell, solved by its cofactors.
     (rr, rg, rb), (gg, gb), (bb,) = (
         [
             _box(planes[i] * planes[j], radius)
@@ -101,14 +143,22 @@ def _lines(guide: F32, alpha: F32, radius: int, epsilon: float) -> list[F32]:
         ]
         for i in range(3)
     )
-    c00, c01, c02 = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
-    c11, c12, c22 = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
-    share = sure / (rr * c00 + rg * c01 + rb * c02)
-    slopes = [
-        (c00 * r + c01 * g + c02 * b) * share,
-        (c01 * r + c11 * g + c12 * b) * share,
-        (c02 * r + c12 * g + c22 * b) * share,
-    ]
+    # The symmetric 3 x 3 system of each cell by L D L^T: its cofactors are fewer operations, but
+    # float32 leaves nothing of their sum where a window has one colour in many shades.
+    lower10, lower20 = rg / rr, rb / rr
+    second = gg - rg * lower10
+    rest = gb - rg * lower20
+    lower21 = rest / second
+    g -= lower10 * r
+    b -= lower20 * r
+    b -= lower21 * g
+    b /= bb - rb * lower20 - rest * lower21
+    g /= second
+    g -= lower21 * b
+    r /= rr
+    r -= lower10 * g
+    r -= lower20 * b
+    slopes = [sure * slope for slope in (r, g, b)]
     offset = sure * mean_alpha
     for slope, mean in zip(slopes, means, strict=True):
         offset -= slope * mean
@@ -156,7 +206,7 @@ def _sure(mean_alpha: F32) -> F32:
     return cast(F32, np.minimum(np.float32(1), np.float32(16) * mean_alpha * (1 - mean_alpha)))
 
 
-def _cells(pixels_u8: U8, scale: int) -> F32:
+def cell_means(pixels_u8: U8, scale: int) -> F32:
     """Means of the cells rounded to 8 bits, (h, w) or (h, w, C) float32 in [0, 1]."""
     height, width = pixels_u8.shape[:2]
     rows, columns = -(-height // scale), -(-width // scale)

@@ -8,7 +8,11 @@ from mattestream.v1 import options_pb2
 from server.job import Edges, Refine
 from server.option_rules import UINT32_MAX, Choice, InvalidOption, Number, Rule
 
-_REFINES = {options_pb2.REFINE_OFF: Refine.OFF, options_pb2.REFINE_FAST: Refine.FAST}
+_REFINES = {
+    options_pb2.REFINE_OFF: Refine.OFF,
+    options_pb2.REFINE_FAST: Refine.FAST,
+    options_pb2.REFINE_BEST: Refine.BEST,
+}
 
 RULES: Mapping[str, Rule] = {
     "edges.refine": Choice(frozenset(_REFINES)),

@@ -188,6 +188,23 @@ def test_what_the_caller_leaves_open_is_the_pipelines_choice() -> None:
     assert plan(stream, asking).decontaminate == 0  # an alpha has no colours
 
 
+def test_an_alpha_as_fine_as_the_picture_is_refined_only_when_asked() -> None:
+    options = read_options(options_pb2.RemoveOptions(), stream=False)
+    asking = Defaults(refine=Refine.FAST, decontaminate=1)
+    assert plan(options, asking, cell_px=1).refine is Refine.OFF
+    assert plan(options, asking, cell_px=1.5).refine is Refine.FAST
+    asked = replace(options, refine=Refine.BEST)
+    assert plan(asked, asking, cell_px=1).refine is Refine.BEST
+
+
+@pytest.mark.parametrize("refine", [Refine.FAST, Refine.BEST])
+def test_the_refinement_asked_for_is_done_and_named(pipeline: Pipeline, refine: Refine) -> None:
+    plain = outcome_of(pipeline, ALPHA)
+    refined = outcome_of(pipeline, replace(ALPHA, refine=refine))
+    assert refined.encoded.data != plain.encoded.data
+    assert refined.refine is refine
+
+
 def test_the_subjects_box_is_that_of_the_result_and_the_uncertainty_the_models(
     host: HostPipeline,
 ) -> None:
@@ -208,6 +225,18 @@ def test_a_picture_with_an_alpha_of_its_own_keeps_its_colours_and_its_transparen
     assert np.array_equal(finished.pixels[visible][:, :3], rgb[visible])
     assert finished.decontaminate == 0
     assert "alpha of its own" in finished.notes[0]
+
+
+def test_a_cut_out_put_in_again_keeps_its_edges_unless_refinement_is_asked_for() -> None:
+    rgb, alpha = soft_subject(80, 120)
+    left_open = replace(ALPHA, refine=None)
+    wanted = plan(left_open, Defaults(refine=Refine.FAST, decontaminate=0), cell_px=4)
+    again = finish(rgb, alpha, alpha, wanted, cell_px=4)
+    assert np.array_equal(again.alpha_u8, alpha)
+    assert again.refine is Refine.OFF
+    opaque = finish(rgb, alpha, None, wanted, cell_px=4)
+    assert opaque.refine is Refine.FAST
+    assert not np.array_equal(opaque.alpha_u8, alpha)
 
 
 def test_a_zip_holds_the_treated_colours_and_alpha(host: HostPipeline) -> None:
@@ -244,7 +273,7 @@ def test_every_keyword_reaches_its_option() -> None:
 @pytest.mark.parametrize(
     ("keywords", "sentence"),
     [
-        ({"refine": "good"}, "refine is 'good', known are off, fast"),
+        ({"refine": "good"}, "refine is 'good', known are off, fast, best"),
         ({"feather_px": "3"}, "feather_px is '3': give a number"),
         ({"fill_holes_px": -1}, "fill_holes_px is -1: give a whole number of 0 or more"),
         ({"despill": "red"}, "despill is 'red', known are green, blue"),

@@ -42,6 +42,15 @@ def test_refinement_draws_a_coarse_edge_to_the_pictures() -> None:
     assert after < before / 2
 
 
+def test_refinement_survives_windows_of_one_colour_in_many_shades() -> None:
+    shades = np.random.default_rng(9).integers(0, 256, (90, 120, 1)).astype(np.float32)
+    _, alpha = soft_subject(90, 120)
+    for colour in ((1, 1, 1), (1, 0.5, 0.25), (0, 1, 0)):
+        rgb = np.rint(shades * np.float32(colour)).astype(np.uint8)
+        seen = cpu.guided_refine(rgb, alpha, scale=1, epsilon=1e-6)
+        assert largest_difference(seen, guided_refine(rgb, alpha, scale=1, epsilon=1e-6)) <= 12
+
+
 def test_refinement_leaves_an_alpha_without_an_edge_alone() -> None:
     rgb, _ = soft_subject(70, 90)
     for level in (0, 255):
