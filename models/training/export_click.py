@@ -1,8 +1,9 @@
 """From a click checkpoint to two ONNX files: features of an image, and an alpha for each prompt.
 
 Run by a person: `python -m models.training.export_click --checkpoint RUN_DIR/best.pt --side 320
---out FOLDER` writes `matte-click-encoder.onnx` (`image` to `s2` ... `s32`, to be cached) and
-`matte-click-decoder.onnx` (these and `prompts`, see prompts.py, to `alpha`), both of any batch.
+--out FOLDER`; several `--checkpoint` of one run are averaged, see export.py. Writes
+`matte-click-encoder.onnx` (`image` to `s2` ... `s32`, to be cached) and `matte-click-decoder.onnx`
+(these and `prompts`, see prompts.py, to `alpha`), both of any batch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.training.click_network import PROMPT_MAPS, ClickNet
-from models.training.export import OPSET, TOLERANCE, sha256_of
+from models.training.export import OPSET, TOLERANCE, averaged, calibrate, sha256_of
 from models.training.network import Width
 
 STRIDES = (2, 4, 8, 16, 32)
@@ -50,9 +51,9 @@ class ClickDecoder(nn.Module):
         return torch.sigmoid(self.net.decode_all(tuple(features), prompts)[0])
 
 
-def net_from(checkpoint: Path) -> ClickNet:
-    """The averaged weights of a click run."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def net_from(*checkpoints: Path) -> ClickNet:
+    """The averaged weights of a click run, or the mean over several of its checkpoints."""
+    state = averaged(checkpoints)
     net = ClickNet(Width(**state["config"]["width"]))
     net.load_state_dict(state["average"])
     return net.eval()
@@ -118,11 +119,14 @@ def disagreement(net: ClickNet, paths: tuple[Path, Path], side: int) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Export matte-click to ONNX.")
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, action="append", required=True)
+    parser.add_argument("--gain", type=float, default=1.0, help="of the logits: see export.py")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    worst = export_click(net_from(args.checkpoint), args.out, args.side)
+    net = net_from(*args.checkpoint)
+    calibrate(net, args.gain, shift=0.0)
+    worst = export_click(net, args.out, args.side)
     for path in sorted(args.out.glob("matte-click-*.onnx")):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256_of(path)}")
     print(f"torch differs {worst:.1e}")

@@ -77,9 +77,54 @@ def test_both_click_graphs_agree_with_torch_and_can_be_clicked_through(
     assert len(list(tmp_path.glob("*.onnx"))) == 2
     model = ClickModel(tmp_path)
     rgb = np.zeros((64, 64, 3), np.uint8)
-    answers = play(model, rgb, disc(64, 20))
+    answers = play(model, model.look(rgb), disc(64, 20))
     assert [alpha.shape for alpha in answers] == [(64, 64)] * CLICKS
     assert not np.array_equal(answers[0], answers[1])  # the second click and answer were seen
+
+
+def test_a_calibrated_net_answers_gain_times_the_logit_less_the_shift() -> None:
+    pytest.importorskip("onnx")
+    from models.training.export import calibrate
+
+    torch.manual_seed(0)
+    net = MatteNet(SMALL).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = net(image)
+        calibrate(net, gain=2.0, shift=0.5)
+        assert torch.allclose(net(image), 2.0 * (before - 0.5), atol=1e-5)
+
+
+def test_several_checkpoints_are_exported_as_their_mean(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from models.training.export import averaged
+
+    paths = [tmp_path / name for name in ("one.pt", "two.pt")]
+    for path, value in zip(paths, (1.0, 4.0), strict=True):
+        weights = {"w": torch.tensor([value]), "batches": torch.tensor(int(value))}
+        torch.save({"config": {}, "average": weights}, path)
+    assert averaged(paths)["average"]["w"].item() == 2.5
+    assert averaged(paths)["average"]["batches"].item() == 1  # a count, which no net reads
+    assert averaged(paths[1:])["average"]["w"].item() == 4.0
+
+
+def test_clicks_are_counted_to_the_first_that_reaches_the_goal() -> None:
+    pytest.importorskip("onnxruntime")
+    from models.training.evaluate_click import clicks_to
+
+    assert clicks_to(0.85, [0.2, 0.85, 0.7]) == 2
+    assert clicks_to(0.9, [0.2, 0.85, 0.7]) == 4
+
+
+def test_the_box_of_a_subject_touches_its_outermost_pixels() -> None:
+    pytest.importorskip("onnxruntime")
+    from models.training.evaluate_click import box_of
+    from models.training.prompts import Box
+
+    truth = np.zeros((10, 20), np.float32)
+    truth[2:5, 4:10] = 1.0
+    assert box_of(truth) == Box(0.2, 0.2, 0.5, 0.5)
+    assert box_of(np.zeros((10, 20), np.float32)) == Box(0.0, 0.0, 1.0, 1.0)
 
 
 def test_export_pins_digest_and_size_in_the_manifest(tmp_path: Path) -> None:
@@ -138,6 +183,20 @@ def test_warm_start_drops_the_hidden_channels_that_nothing_reads(tmp_path: Path)
     assert warm_start(narrow, saved(old, tmp_path / "old.pt")) == []
     image = torch.randn(1, 3, 64, 64)
     assert torch.allclose(old.eval()(image), narrow.eval()(image), atol=1e-5)
+
+
+def test_warm_start_of_a_deeper_and_wider_net_answers_as_the_old_one_did(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = MatteNet(SMALL)
+    deeper = {"s8_blocks": 3, "s16_blocks": 3, "s32_blocks": 4, "s32_inner": 300}
+    large = MatteNet(Width(**{**vars(SMALL), **deeper}))
+    assert warm_start(large, saved(old, tmp_path / "old.pt")) == []
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.allclose(old.eval()(image), large.eval()(image), atol=1e-5)
+    large.train()(image).mean().backward()
+    wider, new = large.to_s32[1].project, large.to_s32[3].project
+    assert wider[0].weight.grad[:, 256:].any()  # silent, and not dead
+    assert new[1].weight.grad.any()
 
 
 def test_a_click_net_takes_the_encoder_of_a_matte_net_and_nothing_else(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ learning_rate = 1e-3
 weight_decay = 1e-2
 ema_decay = 0.9
 clip_norm = 5.0
+budget_samples = {samples}
 [[phases]]
 until = 1.0
 side_px = {side}
@@ -95,6 +96,7 @@ def start(tmp_path: Path, data: Path, monkeypatch):
             "processes": 1,
             "resident": "false",
             "minutes": 0.02,
+            "samples": 0,
             "side": 64,
         }
         config = tmp_path / "tiny.toml"
@@ -125,6 +127,10 @@ def test_a_resumed_run_goes_on_from_its_step_and_clock(start) -> None:
     assert both[: len(first)] == first
     assert int(both[len(first)]["step"]) > int(first[-1]["step"])
     assert float(both[-1]["minutes"]) >= 0.04
+
+
+def test_a_run_with_a_budget_of_samples_ends_at_them_whatever_the_clock_says(start) -> None:
+    assert int(start(samples=6, minutes=0.0001)[-1]["samples"]) == 6
 
 
 def test_two_processes_share_every_step(start) -> None:
