@@ -25,7 +25,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate and time; `warmup` is a share of the budget."""
+    """Learning rate and time; `warmup` is a share of the budget.
+
+    The budget is wall time, so that a run on a shared machine ends on time, or, where
+    `budget_samples` is set, a count of samples, so that two runs can be compared.
+    """
 
     budget_minutes: float
     evaluate_every_minutes: float
@@ -34,6 +38,7 @@ class Schedule:
     weight_decay: float
     ema_decay: float
     clip_norm: float
+    budget_samples: int = 0
 
 
 @dataclass(frozen=True)

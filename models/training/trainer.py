@@ -44,8 +44,11 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Share of the time budget that is spent, 0 to 1."""
-        return min(1.0, self.spent_s / (60.0 * self.config.schedule.budget_minutes))
+        """Share of the budget that is spent, 0 to 1: of samples where they are counted."""
+        schedule = self.config.schedule
+        if schedule.budget_samples:
+            return min(1.0, self.samples / schedule.budget_samples)
+        return min(1.0, self.spent_s / (60.0 * schedule.budget_minutes))
 
     def learn(self, batch: Sequence[Tensor], spent_s: float) -> float:
         """One optimiser step on uint8 tensors; returns the loss.

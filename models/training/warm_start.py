@@ -1,7 +1,9 @@
-"""Weights of an earlier run as the start of a new one, also when the new network is narrower.
+"""Weights of an earlier run as the start of a new one, also when the new network's size differs.
 
-`train.py --start CHECKPOINT` calls `warm_start`. Hours of training are in a checkpoint; a smaller
-sibling keeps most of them by dropping the hidden channels that carry least.
+`train.py --start CHECKPOINT` calls `warm_start`. Hours of training are in a checkpoint: a smaller
+sibling keeps most of them by dropping the hidden channels that carry least, a larger one all of
+them, since whatever it has more begins by adding nothing (Net2Net, Chen and others 2016; the zeroed
+last norm is that of Goyal and others 2017).
 """
 
 from __future__ import annotations
@@ -20,13 +22,18 @@ State = dict[str, Tensor]
 def warm_start(net: Encoder, checkpoint: Path) -> list[str]:
     """Fills `net` with a checkpoint's averaged weights; returns the names that found no match.
 
-    Blocks whose hidden width shrank are pruned, the least important channels first. A weight whose
-    name is unknown to the checkpoint, or whose shape differs for another reason, keeps its random
-    start: its name is in the list.
+    Blocks whose hidden width shrank are pruned, the least important channels first; blocks that
+    grew or are new leave the network's answers as they were. A weight whose name is unknown to the
+    checkpoint, or whose shape differs for another reason, keeps its random start: its name is in
+    the list.
     """
     state: State = dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
     for prefix, block in residuals(net):
-        narrow(state, prefix, block)
+        if f"{prefix}project.0.weight" in state:
+            narrow(state, prefix, block)
+            widen(state, prefix, block)
+        elif block.adds:
+            insert(state, prefix, block)
     own = net.state_dict()
     missed = [name for name, value in own.items() if not fits(state.get(name), value)]
     net.load_state_dict({name: own[name] if name in missed else state[name] for name in own})
@@ -50,9 +57,9 @@ def narrow(state: State, prefix: str, block: InvertedResidual) -> None:
 
     A hidden channel matters as much as its norm's scale times the weights that read it.
     """
-    reads = state.get(f"{prefix}project.0.weight")  # (c_out, inner, 1, 1)
+    reads = state[f"{prefix}project.0.weight"]  # (c_out, inner, 1, 1)
     inner = block.project[0].in_channels
-    if reads is None or reads.shape[1] <= inner:
+    if reads.shape[1] <= inner:
         return
     scale = state[f"{prefix}depthwise.1.weight"].abs()
     kept = strongest(reads.square().sum(dim=(0, 2, 3)).sqrt() * scale, inner)
@@ -74,6 +81,32 @@ def narrow(state: State, prefix: str, block: InvertedResidual) -> None:
     state[f"{down}.weight"] = state[f"{down}.weight"][squeezed]
     state[f"{down}.bias"] = state[f"{down}.bias"][squeezed]
     state[f"{up}.weight"] = state[f"{up}.weight"][:, squeezed]
+
+
+def widen(state: State, prefix: str, block: InvertedResidual) -> None:
+    """Grows the stored block to the hidden width of `block`, in place; a no-op where it fits.
+
+    The new hidden channels see the picture through the random weights of `block`, and nothing reads
+    them yet: the projection and the gate's second half have zeros for them.
+    """
+    if state[f"{prefix}project.0.weight"].shape[1] >= block.project[0].in_channels:
+        return
+    for name, own in block.state_dict().items():
+        found = state[f"{prefix}{name}"]
+        if fits(found, own):
+            continue
+        grown = own.clone()
+        if name == "project.0.weight" or name in ("gate.down.weight", "gate.up.weight"):
+            grown[:, found.shape[1] :] = 0.0
+        grown[tuple(slice(0, length) for length in found.shape)] = found
+        state[f"{prefix}{name}"] = grown
+
+
+def insert(state: State, prefix: str, block: InvertedResidual) -> None:
+    """Adds the random weights of a new block whose last norm is zero: its input passes through."""
+    for name, own in block.state_dict().items():
+        grown = own.clone()
+        state[f"{prefix}{name}"] = grown.zero_() if name == "project.1.weight" else grown
 
 
 def strongest(importance: Tensor, count: int) -> Tensor:
