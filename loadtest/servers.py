@@ -212,24 +212,48 @@ def free_port() -> int:
 
 
 def mattestream_server(
-    work: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    work: Path,
+    *,
+    name: str = "mattestream",
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
     """Our server, as `mattestream serve` starts it, not started yet.
 
     Args:
         work: folder for its log.
+        name: of the server and of its log.
         arguments: further flags of `mattestream serve`.
         environment: further variables.
     """
     port = free_port()
     command = [str(Path(sys.executable).with_name("mattestream")), "serve", "--port", str(port)]
     return ServerProcess(
-        "mattestream",
+        name,
         [*command, *arguments],
         port=port,
         is_ready=lambda: _grpc_serves(f"{HOST}:{port}"),
-        log_path=work / "mattestream.log",
+        log_path=work / f"{name}.log",
         environment=environment,
+    )
+
+
+def flat_server(work: Path, *, run_ms: float, max_batch: int) -> ServerProcess:
+    """Our server on an engine whose runs cost the same however full they are, not started yet.
+
+    Args:
+        work: folder for its log.
+        run_ms: of each run.
+        max_batch: images in one.
+    """
+    port, name = free_port(), f"flat-{max_batch}"
+    command = [sys.executable, "-m", "loadtest.flat_engine", "--port", str(port)]
+    return ServerProcess(
+        name,
+        [*command, "--run-ms", str(run_ms), "--max-batch", str(max_batch)],
+        port=port,
+        is_ready=lambda: _grpc_serves(f"{HOST}:{port}"),
+        log_path=work / f"{name}.log",
     )
 
 

@@ -1,0 +1,101 @@
+"""A server whose engine takes as long for one image as for a batch, as a GPU's does while it is not
+full: what batching across callers is worth there can be shown without a GPU.
+
+Started by `batching`, as `python -m loadtest.flat_engine --port N`. The engine waits instead of
+computing and gives every image the same answer; all around it is the real server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engine import Engine
+from models.model import Model
+from models.registry import Registry
+from models.target import Target
+from server.app import App
+from server.config import Config
+
+
+class FlatEngine:
+    """Runs of one length, one at a time.
+
+    Args:
+        inner: answers the first image once; all others are given that answer.
+        run_ms: of a run, however many images it has.
+        max_batch: most images in one run.
+    """
+
+    max_concurrent_runs = 1  # a GPU's work is one queue
+    name = "flat"
+    device = "cpu"  # the host's pipeline around it
+    precision = "fp32"
+
+    def __init__(self, inner: Engine, *, run_ms: float, max_batch: int) -> None:
+        self._inner = inner
+        self._run_s = run_ms / 1e3
+        self.max_batch = max_batch
+        self._answer: NDArray[np.float32] | None = None
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same answer for each image, after the time of one."""
+        if self._answer is None:
+            self._answer = self._inner.run(batch[:1])
+        time.sleep(self._run_s)  # lets the other threads run, as waiting for a GPU does
+        return np.repeat(self._answer, len(batch), axis=0)
+
+    def close(self) -> None:
+        """Frees the real engine."""
+        self._inner.close()
+
+
+class FlatRegistry(Registry):
+    """The shipped models, on flat engines."""
+
+    def __init__(self, *, run_ms: float, max_batch: int) -> None:
+        super().__init__()
+        self._run_ms = run_ms
+        self._flat_batch = max_batch
+
+    def load(  # type: ignore[override]  # the server asks for nothing more
+        self,
+        name: str,
+        target: Target = Target(),  # noqa: B008
+        *,
+        threads: int = 1,
+        max_batch: int = 0,
+        on_progress: Callable[[str, float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Model:
+        """The model, its network replaced."""
+        model = super().load(name, target, threads=threads)
+        assert isinstance(model, Model)
+        engine = FlatEngine(model.engine, run_ms=self._run_ms, max_batch=self._flat_batch)
+        return Model(model.manifest, engine, model.weights_sha256)
+
+
+async def _serve(port: int, run_ms: float, max_batch: int) -> int:
+    config = Config(port=port, metrics_port=-1, device="cpu", log_level="error")
+    registry = FlatRegistry(run_ms=run_ms, max_batch=max_batch)
+    return await App(config, registry=registry).serve_until_signal()
+
+
+def main(arguments: list[str]) -> int:
+    """Serves until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="loadtest.flat_engine")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--run-ms", type=float, default=20.0)
+    parser.add_argument("--max-batch", type=int, default=16)
+    options = parser.parse_args(arguments)
+    return asyncio.run(_serve(options.port, options.run_ms, options.max_batch))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
