@@ -64,7 +64,7 @@ class FlatRegistry(Registry):
         self._run_ms = run_ms
         self._flat_batch = max_batch
 
-    def load(  # type: ignore[override]  # the server asks for nothing more
+    def load(
         self,
         name: str,
         target: Target = Target(),  # noqa: B008
