@@ -234,6 +234,62 @@ SHADOW_KIND_DROP: ShadowKind.ValueType  # 2
 """Offset and blurred outline."""
 Global___ShadowKind: _TypeAlias = ShadowKind  # noqa: Y015
 
+class _FlatBackgroundUse:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FlatBackgroundUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlatBackgroundUse.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FLAT_BACKGROUND_USE_UNSPECIFIED: _FlatBackgroundUse.ValueType  # 0
+    """FLAT_BACKGROUND_USE_AUTO for images, FLAT_BACKGROUND_USE_OFF for streams."""
+    FLAT_BACKGROUND_USE_AUTO: _FlatBackgroundUse.ValueType  # 1
+    """Where the picture is plainly drawn and its paper plainly of one colour. Photos go to the model."""
+    FLAT_BACKGROUND_USE_OFF: _FlatBackgroundUse.ValueType  # 2
+    """Never."""
+    FLAT_BACKGROUND_USE_ON: _FlatBackgroundUse.ValueType  # 3
+    """Always, with the colour that most of the picture's border has; to the model where the border has none."""
+
+class FlatBackgroundUse(_FlatBackgroundUse, metaclass=_FlatBackgroundUseEnumTypeWrapper):
+    """When a drawing, a logo or a screenshot on flat paper is cut out by its paper's colour instead of by the model."""
+
+FLAT_BACKGROUND_USE_UNSPECIFIED: FlatBackgroundUse.ValueType  # 0
+"""FLAT_BACKGROUND_USE_AUTO for images, FLAT_BACKGROUND_USE_OFF for streams."""
+FLAT_BACKGROUND_USE_AUTO: FlatBackgroundUse.ValueType  # 1
+"""Where the picture is plainly drawn and its paper plainly of one colour. Photos go to the model."""
+FLAT_BACKGROUND_USE_OFF: FlatBackgroundUse.ValueType  # 2
+"""Never."""
+FLAT_BACKGROUND_USE_ON: FlatBackgroundUse.ValueType  # 3
+"""Always, with the colour that most of the picture's border has; to the model where the border has none."""
+Global___FlatBackgroundUse: _TypeAlias = FlatBackgroundUse  # noqa: Y015
+
+class _EnclosedPaper:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EnclosedPaperEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnclosedPaper.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENCLOSED_PAPER_UNSPECIFIED: _EnclosedPaper.ValueType  # 0
+    """Transparent where the piece of ink around it is of one colour, as letters and line art are; kept where it is of
+    several, as filled drawings are.
+    """
+    ENCLOSED_PAPER_KEEP: _EnclosedPaper.ValueType  # 1
+    """Always kept."""
+    ENCLOSED_PAPER_REMOVE: _EnclosedPaper.ValueType  # 2
+    """Always transparent."""
+
+class EnclosedPaper(_EnclosedPaper, metaclass=_EnclosedPaperEnumTypeWrapper):
+    """What becomes of paper that ink encloses: the inside of an O, a white shirt."""
+
+ENCLOSED_PAPER_UNSPECIFIED: EnclosedPaper.ValueType  # 0
+"""Transparent where the piece of ink around it is of one colour, as letters and line art are; kept where it is of
+several, as filled drawings are.
+"""
+ENCLOSED_PAPER_KEEP: EnclosedPaper.ValueType  # 1
+"""Always kept."""
+ENCLOSED_PAPER_REMOVE: EnclosedPaper.ValueType  # 2
+"""Always transparent."""
+Global___EnclosedPaper: _TypeAlias = EnclosedPaper  # noqa: Y015
+
 @_typing.final
 class Edges(_message.Message):
     """Treatment of the alpha's edge."""
@@ -817,6 +873,83 @@ class Temporal(_message.Message):
 Global___Temporal: _TypeAlias = Temporal  # noqa: Y015
 
 @_typing.final
+class ChromaKey(_message.Message):
+    """How the model `chroma-key` takes a screen of one colour away. Set, it chooses that model where `model` is empty;
+    refused with any other model.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLOR_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    SOFTNESS_FIELD_NUMBER: _builtins.int
+    DESPILL_FIELD_NUMBER: _builtins.int
+    color: _builtins.str
+    """The screen's colour, written as `Background.color` is, opaque and not grey. Default: found in the picture, in a
+    stream in its first frame that shows a screen.
+    """
+    tolerance: _builtins.float
+    """Share of subject in a pixel up to which it counts as screen: more takes away more shadows, noise and reflections.
+    0..0.9, default 0.12.
+    """
+    softness: _builtins.float
+    """Width of the edge from there on to where a pixel is all subject, as a share: less is harder. 0..1, default 0.7."""
+    despill: _builtins.float
+    """How much of the screen's light is taken off the subject. 0 (none) to 1, default 1."""
+    def __init__(
+        self,
+        *,
+        color: _builtins.str = ...,
+        tolerance: _builtins.float | None = ...,
+        softness: _builtins.float | None = ...,
+        despill: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_despill", b"_despill", "_softness", b"_softness", "_tolerance", b"_tolerance", "despill", b"despill", "softness", b"softness", "tolerance", b"tolerance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_despill", b"_despill", "_softness", b"_softness", "_tolerance", b"_tolerance", "color", b"color", "despill", b"despill", "softness", b"softness", "tolerance", b"tolerance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__despill: _TypeAlias = _typing.Literal["despill"]  # noqa: Y015
+    _WhichOneofArgType__despill: _TypeAlias = _typing.Literal["_despill", b"_despill"]  # noqa: Y015
+    _WhichOneofReturnType__softness: _TypeAlias = _typing.Literal["softness"]  # noqa: Y015
+    _WhichOneofArgType__softness: _TypeAlias = _typing.Literal["_softness", b"_softness"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__despill) -> _WhichOneofReturnType__despill | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__softness) -> _WhichOneofReturnType__softness | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
+
+Global___ChromaKey: _TypeAlias = ChromaKey  # noqa: Y015
+
+@_typing.final
+class FlatBackground(_message.Message):
+    """Pictures on flat paper, which need no model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USE_FIELD_NUMBER: _builtins.int
+    ENCLOSED_FIELD_NUMBER: _builtins.int
+    use: Global___FlatBackgroundUse.ValueType
+    """When. Default: see FlatBackgroundUse."""
+    enclosed: Global___EnclosedPaper.ValueType
+    """Paper inside of the drawing. Default: see EnclosedPaper."""
+    def __init__(
+        self,
+        *,
+        use: Global___FlatBackgroundUse.ValueType = ...,
+        enclosed: Global___EnclosedPaper.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enclosed", b"enclosed", "use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlatBackground: _TypeAlias = FlatBackground  # noqa: Y015
+
+@_typing.final
 class RemoveOptions(_message.Message):
     """Everything a caller may ask for, for one image or for every frame of a stream."""
 
@@ -837,6 +970,8 @@ class RemoveOptions(_message.Message):
     KEEP_METADATA_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
     MAX_MEGAPIXELS_FIELD_NUMBER: _builtins.int
+    CHROMA_KEY_FIELD_NUMBER: _builtins.int
+    FLAT_BACKGROUND_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model name as ListModels gives it. Default: the server's default model."""
     output: Global___Output.ValueType
@@ -890,6 +1025,14 @@ class RemoveOptions(_message.Message):
         name a range each (Frame.shared_memory_output).
         """
 
+    @_builtins.property
+    def chroma_key(self) -> Global___ChromaKey:
+        """Keying on a screen's colour, by the model `chroma-key`. Unset: that model's defaults."""
+
+    @_builtins.property
+    def flat_background(self) -> Global___FlatBackground:
+        """Drawings, logos and screenshots on flat paper."""
+
     def __init__(
         self,
         *,
@@ -908,10 +1051,12 @@ class RemoveOptions(_message.Message):
         keep_metadata: _builtins.bool = ...,
         shared_memory_output: _image_pb2.SharedMemoryRange | None = ...,
         max_megapixels: _builtins.float = ...,
+        chroma_key: Global___ChromaKey | None = ...,
+        flat_background: Global___FlatBackground | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "crop", b"crop", "edges", b"edges", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "crop", b"crop", "edges", b"edges", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

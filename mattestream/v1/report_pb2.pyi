@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mattestream.v1 import options_pb2 as _options_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Method:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METHOD_UNSPECIFIED: _Method.ValueType  # 0
+    """Same as METHOD_MODEL."""
+    METHOD_MODEL: _Method.ValueType  # 1
+    """By the model's network."""
+    METHOD_CHROMA_KEY: _Method.ValueType  # 2
+    """By the colour of the screen behind it."""
+    METHOD_FLAT_BACKGROUND: _Method.ValueType  # 3
+    """By the colour of the paper that it is drawn on; the model was not asked."""
+
+class Method(_Method, metaclass=_MethodEnumTypeWrapper):
+    """How the subject was told from its background."""
+
+METHOD_UNSPECIFIED: Method.ValueType  # 0
+"""Same as METHOD_MODEL."""
+METHOD_MODEL: Method.ValueType  # 1
+"""By the model's network."""
+METHOD_CHROMA_KEY: Method.ValueType  # 2
+"""By the colour of the screen behind it."""
+METHOD_FLAT_BACKGROUND: Method.ValueType  # 3
+"""By the colour of the paper that it is drawn on; the model was not asked."""
+Global___Method: _TypeAlias = Method  # noqa: Y015
 
 @_typing.final
 class ModelUsed(_message.Message):
@@ -170,6 +199,8 @@ class Report(_message.Message):
     REFINE_FIELD_NUMBER: _builtins.int
     DECONTAMINATE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    REMOVED_COLOR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id: the caller's `x-request-id`, else made by the server; the logs carry the same."""
     batch_size: _builtins.int
@@ -190,6 +221,12 @@ class Report(_message.Message):
     """Refinement that was really applied."""
     decontaminate: _builtins.float
     """Strength of colour decontamination that was really applied, 0..1."""
+    method: Global___Method.ValueType
+    """How the subject was found."""
+    removed_color: _builtins.str
+    """The colour that was taken away, "#00b140": the screen's or the paper's. Empty for METHOD_MODEL, and where no screen
+    was found.
+    """
     @_builtins.property
     def model(self) -> Global___ModelUsed:
         """Which model ran, where."""
@@ -228,10 +265,12 @@ class Report(_message.Message):
         refine: _options_pb2.Refine.ValueType = ...,
         decontaminate: _builtins.float = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        method: Global___Method.ValueType = ...,
+        removed_color: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "model", b"model", "subject_box", b"subject_box", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "copies", b"copies", "coverage", b"coverage", "decontaminate", b"decontaminate", "model", b"model", "no_subject", b"no_subject", "notes", b"notes", "refine", b"refine", "request_id", b"request_id", "source_format", b"source_format", "source_height", b"source_height", "source_width", b"source_width", "subject_box", b"subject_box", "timings", b"timings", "uncertainty", b"uncertainty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "copies", b"copies", "coverage", b"coverage", "decontaminate", b"decontaminate", "method", b"method", "model", b"model", "no_subject", b"no_subject", "notes", b"notes", "refine", b"refine", "removed_color", b"removed_color", "request_id", b"request_id", "source_format", b"source_format", "source_height", b"source_height", "source_width", b"source_width", "subject_box", b"subject_box", "timings", b"timings", "uncertainty", b"uncertainty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,8 +16,10 @@ from server.job import Options, Output
 from server.option_rules import Built, Choice, InvalidOption, Number, Refused, Rule, not_built
 from server.options import (
     background,
+    chroma_key,
     crop,
     edges,
+    flat_background,
     foreground,
     output,
     shadow,
@@ -40,6 +42,8 @@ RULES: Mapping[str, Rule] = {
     **shadow.RULES,
     **tensor.RULES,
     **temporal.RULES,
+    **chroma_key.RULES,
+    **flat_background.RULES,
     **source.RULES,
 }
 
