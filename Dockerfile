@@ -26,8 +26,9 @@ ENV MALLOC_MMAP_THRESHOLD_=4294967296 \
     MALLOC_ARENA_MAX=1 \
     MATTESTREAM_ALLOCATOR=tuned \
     MATTESTREAM_HOST=0.0.0.0 \
+    MATTESTREAM_HTTP_HOST=0.0.0.0 \
     MATTESTREAM_METRICS_HOST=0.0.0.0
-EXPOSE 50051 9464
+EXPOSE 50051 8080 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "from mattestream import Client; Client().wait_ready(4)"]
@@ -52,9 +53,10 @@ ENV MALLOC_MMAP_THRESHOLD_=4294967296 \
     MALLOC_ARENA_MAX=1 \
     MATTESTREAM_ALLOCATOR=tuned \
     MATTESTREAM_HOST=0.0.0.0 \
+    MATTESTREAM_HTTP_HOST=0.0.0.0 \
     MATTESTREAM_METRICS_HOST=0.0.0.0 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
-EXPOSE 50051 9464
+EXPOSE 50051 8080 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from mattestream import Client; Client().wait_ready(4)"]

@@ -2,7 +2,7 @@
 
 Started by `compare_rembg` and `overload`, see `load_process`. Both servers of a comparison get the
 same code; only the one call differs, and each is the one its users make:
-`mattestream.Client.remove`, and a multipart POST by httpx.
+`mattestream.Client.remove`, or a multipart POST by httpx.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LoadSpec:
     figures rest on more than what it was given at the start.
     """
 
-    kind: str  # "mattestream" or "rembg"
+    kind: str  # of CALLS
     address: str  # host:port
     model: str  # name; for rembg the path of the ONNX
     photos: tuple[str, ...]  # paths
@@ -165,7 +165,29 @@ def rembg_call(address: str, onnx: str) -> CallServer:
     return call
 
 
-CALLS = {"mattestream": mattestream_call, "rembg": rembg_call}
+def remove_bg_call(address: str, model: str) -> CallServer:
+    """One request to our HTTP door, as a client of remove.bg makes it; the model is the server's
+    default, since remove.bg has no word for it.
+    """
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+    client = httpx.Client(timeout=REQUEST_TIMEOUT_S, limits=limits, trust_env=False)
+    url = f"http://{address}/v1.0/removebg"
+
+    def call(photo: bytes) -> bytes:
+        answer = client.post(
+            url,
+            data={"size": "full", "format": "png"},
+            files={"image_file": ("photo.jpg", photo, "image/jpeg")},
+        )
+        answer.raise_for_status()
+        return answer.content
+
+    return call
+
+
+CALLS = {"mattestream": mattestream_call, "remove.bg": remove_bg_call, "rembg": rembg_call}
 
 
 def main() -> None:

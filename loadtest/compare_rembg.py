@@ -28,8 +28,17 @@ from loadtest.comparison import OURS, THEIRS, Cell, Comparison, page
 from loadtest.figures import percentile
 from loadtest.networks import FILES, MODEL_NAME, SIDE_PX, Network, make_network, place_network
 from loadtest.photos import SIZES, Photo, PhotoSet, load_photos
-from loadtest.servers import ServerProcess, Watch, mattestream_server, rembg_server
+from loadtest.servers import (
+    HOST,
+    ServerProcess,
+    Watch,
+    free_port,
+    mattestream_server,
+    rembg_server,
+)
 
+# How our server is asked: the kind of `loadtest.callers` for each.
+DOORS = {"grpc": OURS, "http": "remove.bg"}
 THEIR_LIBRARIES = ("rembg", "onnxruntime", "pillow", "numpy", "fastapi", "uvicorn")
 
 
@@ -124,12 +133,14 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         photos = load_photos(options.size, options.photos)
         onnx = options.onnx or make_network(options.network, work, their_python)
         network = place_network(onnx, work)
+        http_port = 0 if options.door == "grpc" else free_port()
         with (
-            _our_server(network, work) as our_server,
+            _our_server(network, work, http_port) as our_server,
             _their_server(network, work, options) as their_server,
         ):
             paths = _written(photos, work)
-            ours = Contender(our_server, _spec(OURS, our_server.address, MODEL_NAME, paths))
+            address = our_server.address if http_port == 0 else f"{HOST}:{http_port}"
+            ours = Contender(our_server, _spec(DOORS[options.door], address, MODEL_NAME, paths))
             theirs = Contender(
                 their_server, _spec(THEIRS, their_server.address, str(network.rembg_path), paths)
             )
@@ -140,23 +151,26 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         network=f"{network.name} (sha256 {network.sha256[:12]}…)",
         photos=photos.note,
         their_threads=options.rembg_threads,
+        door=options.door,
         cells=cells,
         differences=differences,
         brightest={photo.name: brightest(photo) for photo in photos.photos},
     )
     text = page(comparison)
     print("\n" + text)
-    name = f"compare-rembg-{options.size}-{network.name.split('_')[0]}"
+    prefix = "compare-rembg" if options.door == "grpc" else "gateway"
+    name = f"{prefix}-{options.size}-{network.name.split('_')[0]}"
     written = report.write_results(name, comparison.figures(), text, options.out)
     print("\nwritten: " + ", ".join(str(path) for path in written))
     return comparison.failed
 
 
-def _our_server(network: Network, work: Path) -> ServerProcess:
+def _our_server(network: Network, work: Path, http_port: int) -> ServerProcess:
     settings = {
         "MATTESTREAM_MODEL": MODEL_NAME,
         "MATTESTREAM_MODEL_DIRS": str(network.model_dir),
         "MATTESTREAM_METRICS_PORT": "-1",  # a fixed port could be taken
+        "MATTESTREAM_HTTP_PORT": str(http_port),
     }
     return mattestream_server(work, environment=settings)
 
@@ -197,6 +211,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--rembg-venv", type=Path, required=True, help="environment with rembg[cpu,cli] and onnx")
     add("--network", choices=list(FILES), default="sinet", help="which ONNX to have made")
     add("--onnx", type=Path, help="ONNX to run instead: 1x3x320x320 in, 1x1x320x320 out")
+    add("--door", choices=list(DOORS), default="grpc", help="how our server is asked")
     add("--size", choices=list(SIZES), default="1080p", help="which photos")
     add("--photos", type=Path, nargs="+", default=[], help="JPEGs to send instead")
     add("--callers", type=int, nargs="+", default=[1, 4, 16])

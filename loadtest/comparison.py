@@ -75,6 +75,7 @@ class Comparison:
     cells: Sequence[Cell]
     differences: Mapping[str, Difference]  # by photo
     brightest: Mapping[str, int]  # by photo: its brightest sample at the network's size, of 255
+    door: str = "grpc"  # how ours was asked, of `compare_rembg.DOORS`
 
     @property
     def failed(self) -> int:
@@ -105,6 +106,8 @@ class Comparison:
         return {**asdict(self), "ratios": ratios}
 
 
+_DOORS = {"grpc": "gRPC", "http": "HTTP (POST /v1.0/removebg)"}
+
 RATIOS: dict[str, Callable[[Cell], float]] = {
     "req/s": lambda cell: cell.requests_per_s,
     "p50": lambda cell: cell.p50_ms,
@@ -123,7 +126,8 @@ def page(comparison: Comparison) -> str:
     noun = "round" if rounds == 1 else "rounds"
     how = (
         f"Network: {comparison.network}, run by both. Sent: {comparison.photos}; asked for: the "
-        "cut-out as PNG at the photo's size. mattestream over gRPC with its own defaults, rembg "
+        f"cut-out as PNG at the photo's size. mattestream over {_DOORS[comparison.door]} with its "
+        "own defaults, rembg "
         f"over HTTP with {their_setting}; the callers run on the same machine, in a process of "
         f"their own. {rounds} {noun} in turn; ratios are medians of the rounds' own ratios."
     )

@@ -177,7 +177,11 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _server(options: argparse.Namespace, work: Path) -> ServerProcess:
-    settings = {"MATTESTREAM_METRICS_PORT": "-1", "MATTESTREAM_LOG_LEVEL": "warning"}
+    settings = {
+        "MATTESTREAM_METRICS_PORT": "-1",
+        "MATTESTREAM_HTTP_PORT": "0",
+        "MATTESTREAM_LOG_LEVEL": "warning",
+    }
     if options.model is not None:
         settings["MATTESTREAM_MODEL"] = options.model
     if options.model_dir is not None:

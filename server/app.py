@@ -10,8 +10,9 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import cv2
 import grpc
@@ -50,6 +51,10 @@ from server.shared_memory.policy import Policy
 from server.shutdown import Gate
 from server.workers import Workers
 
+if TYPE_CHECKING:
+    from server.gateway.addresses import Network
+    from server.gateway.http_door import HttpDoor
+
 # Streams are told to end when this share of the drain is over, so that they end with a status and
 # not a cut.
 STREAMS_SHARE = 0.75
@@ -63,6 +68,8 @@ class App:
         config: every setting.
         registry: the models; None: those that `config` names.
         clock: seconds; a test passes its own.
+        reachable: networks that pictures may be fetched from though they are not public: a test's
+            loopback.
 
     Raises:
         ConfigError: the API keys' file is not usable.
@@ -74,6 +81,7 @@ class App:
         *,
         registry: Registry | None = None,
         clock: Callable[[], float] = time.monotonic,
+        reachable: Sequence[Network] = (),
     ) -> None:
         self.config = config
         self.metrics = Metrics()
@@ -112,13 +120,16 @@ class App:
             clock=clock,
         )
         self.metrics.watch(self.admission)
+        api_keys = ApiKeys.read(config.api_keys_file)
         self._interceptor = CallInterceptor(
             self.gate,
-            ApiKeys.read(config.api_keys_file),
+            api_keys,
             self.metrics,
             self.admission,
             clock=clock,
         )
+        self._models = ModelsService(self.host)
+        self.http = self._http_door(api_keys, reachable, clock) if config.http_port else None
         self._metrics_server = MetricsServer(
             self.metrics, config.metrics_host, max(0, config.metrics_port)
         )
@@ -143,7 +154,7 @@ class App:
         """Listens, loads the models, and is SERVING when this returns.
 
         Raises:
-            StartError: a port cannot be had, or TLS files not read.
+            StartError: a port or a folder cannot be had, or TLS files not read.
             ModelError: a model that the config names cannot be loaded.
         """
         self._loop = asyncio.get_running_loop()
@@ -159,6 +170,8 @@ class App:
             await self._listen()
             for name in dict.fromkeys((self.config.model, *self.config.load)):
                 await self.host.load(name)
+            if self.http is not None:
+                await self.http.start_batches()
         except BaseException as error:
             await self.stop()
             if isinstance(error, ModelNotFound) and problems:
@@ -169,6 +182,7 @@ class App:
         self._log.info(
             "ready",
             address=shown_address(self.config.host, self.port),
+            http="off" if self.http is None else self.http.address,
             metrics=self._metrics_address(),
             models=[self.config.model, *self.config.load],
             threads=self.config.worker_threads,
@@ -183,6 +197,8 @@ class App:
         self._log.info("draining", calls=self.gate.calls, drain_s=self.config.drain_s)
         await self.health.shut_down()
         self.gate.close()
+        if self.http is not None:
+            await self.http.stop_batches()
         is_empty = await self.gate.wait_empty(self.config.drain_s * STREAMS_SHARE)
         if not is_empty:
             self.removal.close_streams()
@@ -197,6 +213,8 @@ class App:
         seconds.
         """
         self.gate.close()
+        if self.http is not None:
+            await self.http.stop()
         if self._server is not None:
             await self._server.stop(grace_s)
             # The handlers of cancelled calls wait for their threads; nothing may be freed under
@@ -272,7 +290,7 @@ class App:
         await self.stop()
 
     async def _listen(self) -> None:
-        """Both ports are open when this returns; health says NOT_SERVING."""
+        """The ports are open when this returns; health says NOT_SERVING."""
         if self.config.metrics_port >= 0:
             try:
                 self._metrics_server.start()
@@ -282,12 +300,31 @@ class App:
                     f"({error.strerror}): choose another --metrics-port, or -1 for none"
                 ) from error
         await self.health.set_server(False)
-        server = new_server(
-            self.config, self._interceptor, self.removal, ModelsService(self.host), self.health
-        )
+        server = new_server(self.config, self._interceptor, self.removal, self._models, self.health)
         self._port = bind(server, self.config)
         await server.start()
         self._server = server
+        if self.http is not None:
+            await self.http.start()
+
+    def _http_door(
+        self, api_keys: ApiKeys, reachable: Sequence[Network], clock: Callable[[], float]
+    ) -> HttpDoor:
+        # Its libraries are imported here, by the servers that open it.
+        from server.gateway.door import Door
+        from server.gateway.http_door import HttpDoor
+
+        return HttpDoor(
+            Door(self.remover, self.config.default_deadline_s, clock=clock),
+            gate=self.gate,
+            api_keys=api_keys,
+            metrics=self.metrics,
+            list_models=self._models.list_models,
+            is_ready=lambda: self.health.is_serving,
+            config=self.config,
+            reachable=reachable,
+            clock=clock,
+        )
 
     async def _model_serves(self, name: str, is_serving: bool) -> None:
         self.metrics.model_serves(name, is_serving)

@@ -1,9 +1,9 @@
 """API keys: who may call, when the operator asks for keys at all.
 
-`server.interceptors` checks every call of our services with it. Health and reflection need no key:
-load balancers have none, and the schema is public. Only digests are held. A key is random and long
-(`mattestream keys` makes one of 256 bits), so a plain SHA-256 of it cannot be searched, and needs
-no slow hash on every call.
+`server.interceptors` checks every gRPC call of our services with it, `server.gateway` every HTTP
+request: one store for both doors. Health and reflection need no key: load balancers have none, and
+the schema is public. Only digests are held. A key is random and long (`mattestream keys` makes one
+of 256 bits), so a plain SHA-256 of it cannot be searched, and needs no slow hash on every call.
 """
 
 from __future__ import annotations

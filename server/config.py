@@ -111,6 +111,75 @@ class Config:
         low=-1,
         high=65535,
     )
+    http_host: str = _key(
+        "127.0.0.1", str, "Address the HTTP gateway listens on; 0.0.0.0 is every interface."
+    )
+    http_port: int = _key(
+        8080,
+        int,
+        "Port of the HTTP gateway; 0 closes it, -1 takes a free one (the log's line `ready` says "
+        "which).",
+        low=-1,
+        high=65535,
+    )
+    http_max_body_mb: int = _key(
+        64,
+        int,
+        "Largest body of an HTTP request, batches apart; a single image file is taken up to "
+        "max_message_mb.",
+        unit="MiB",
+        low=1,
+        high=2047,
+    )
+    http_rate_limit_mp: float = _key(
+        0.0,
+        float,
+        "Megapixels that each API key (without keys: each address) may send to the HTTP gateway "
+        "in a minute; an image counts as 1 at least, as with remove.bg, which has 500. 0 is no "
+        "limit.",
+        unit="megapixels",
+        low=0.0,
+        high=1e9,
+    )
+    cors_origins: tuple[str, ...] = _key(
+        (),
+        str,
+        "Origins (https://shop.example) whose pages may call the HTTP gateway from a browser; "
+        "`*` is all of them. None: no page but its own.",
+        many=True,
+    )
+    allow_url_fetch: bool = _key(
+        False,
+        bool,
+        "Whether callers of the HTTP gateway may name an image by URL. Only public addresses are "
+        "fetched from, ports 80 and 443.",
+    )
+    batch_dir: Path | None = _key(  # noqa: RUF009
+        None,
+        Path,
+        "Folder for batches of the HTTP gateway: what was sent and what was made of it lies there "
+        "until it is fetched, deleted or too old. None: no batches.",
+        optional=True,
+    )
+    batch_disk_mb: int = _key(
+        4096,
+        int,
+        "Disk that all batches together may take; beyond it new ones are refused.",
+        unit="MiB",
+        low=1,
+        high=1_048_576,
+    )
+    batch_max_images: int = _key(
+        1000, int, "Most images of one batch.", unit="images", low=1, high=1_000_000
+    )
+    batch_keep_hours: float = _key(
+        24.0,
+        float,
+        "Age at which a batch and its results are deleted.",
+        unit="hours",
+        low=0.01,
+        high=8760.0,
+    )
     threads: int = _key(
         0,
         int,
@@ -338,6 +407,11 @@ class Config:
     def is_exposed(self) -> bool:
         """True when machines other than this one can reach the gRPC port."""
         return not _is_loopback(self.host)
+
+    @property
+    def is_http_exposed(self) -> bool:
+        """True when machines other than this one can reach the HTTP port."""
+        return self.http_port != 0 and not _is_loopback(self.http_host)
 
 
 def keys() -> tuple[Key, ...]:

@@ -21,9 +21,13 @@ SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 class Health:
     """The health service. "" and the removal service follow the whole server, "models/NAME" one
     model.
+
+    Attributes:
+        is_serving: what the whole server answers now.
     """
 
     def __init__(self) -> None:
+        self.is_serving = False
         self._servicer = health_aio.HealthServicer()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -32,6 +36,7 @@ class Health:
 
     async def set_server(self, is_serving: bool) -> None:
         """What load balancers ask for."""
+        self.is_serving = is_serving
         await self._set("", is_serving)
         await self._set(REMOVAL_SERVICE, is_serving)
 
@@ -41,6 +46,7 @@ class Health:
 
     async def shut_down(self) -> None:
         """NOT_SERVING for every name, for good."""
+        self.is_serving = False
         await self._servicer.enter_graceful_shutdown()
 
     async def _set(self, service: str, is_serving: bool) -> None:

@@ -147,10 +147,10 @@ def warn_if_exposed(config: Config) -> None:
         )
         if not is_set
     ]
-    if config.is_exposed and missing:
+    if (config.is_exposed or config.is_http_exposed) and missing:
         structlog.get_logger("server").warning(
             "other machines can reach this server",
-            address=config.host,
+            address=config.host if config.is_exposed else config.http_host,
             without=missing,
             advice="set what is missing, or listen on 127.0.0.1",
         )

@@ -46,6 +46,9 @@ SERVER_LIBRARIES = (
     Library("grpc_reflection", "grpcio-reflection", "reflection service"),
     Library("grpc_status", "grpcio-status", "details of errors"),
     Library("google.rpc", "googleapis-common-protos", "details of errors"),
+    Library("starlette", "starlette", "the HTTP gateway"),
+    Library("uvicorn", "uvicorn", "the HTTP gateway"),
+    Library("python_multipart", "python-multipart", "forms of the HTTP gateway"),
     Library("isal", "isal", "fast PNG, else zlib (4 to 10 times slower)", required=False),
 )
 GPU_LIBRARIES = (

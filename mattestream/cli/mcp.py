@@ -138,6 +138,7 @@ async def _client(flags: dict[str, Any]) -> AsyncIterator[AsyncClient]:
             "host": HOST,
             "port": "0",
             "metrics_port": "-1",
+            "http_port": "0",
             "api_keys_file": keys.name,
         }
         config = load_config(None, os.environ, settings)

@@ -46,6 +46,7 @@ class ServerProcess:
         # A file, not a pipe: a pipe that nobody reads would stop the server when it is full.
         self._log = tempfile.TemporaryFile()
         command = [sys.executable, "-m", "mattestream", "serve", "--metrics-port", "-1"]
+        command += ["--http-port", "0"]
         host, _, port = self.address.partition(":")
         command += ["--host", host, "--port", port, *self._flags]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -35,6 +35,10 @@ class ModelsService(models_pb2_grpc.ModelsServiceServicer):
         self, request: models_pb2.ListModelsRequest, context: Context
     ) -> models_pb2.ListModelsResponse:
         """Every model, by name."""
+        return await self.list_models()
+
+    async def list_models(self) -> models_pb2.ListModelsResponse:
+        """The same, for callers without a wire's context."""
         names = await asyncio.to_thread(self._host.registry.names)
         return models_pb2.ListModelsResponse(models=[await self._describe(name) for name in names])
 

@@ -96,7 +96,13 @@ def models(tmp_path_factory) -> Path:
 
 def running(models: Path, **settings: object) -> Iterator[RunningServer]:
     config = Config(
-        port=0, metrics_port=-1, model="tiny", model_dirs=(models,), threads=2, **settings
+        port=0,
+        metrics_port=-1,
+        http_port=0,
+        model="tiny",
+        model_dirs=(models,),
+        threads=2,
+        **settings,
     )
     server = RunningServer(config)
     server.start()

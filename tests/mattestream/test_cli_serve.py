@@ -66,7 +66,9 @@ def holds_sigterm(pid: int) -> bool:
 
 def test_a_sigterm_while_it_still_loads_is_a_clean_stop_too(flags):
     command = [sys.executable, "-m", "mattestream", "serve", *flags, "--port", "0"]
-    with subprocess.Popen([*command, "--metrics-port", "-1"], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [*command, "--metrics-port", "-1", "--http-port", "0"], stdout=subprocess.DEVNULL
+    ) as process:
         while not holds_sigterm(process.pid):
             assert process.poll() is None
         process.terminate()

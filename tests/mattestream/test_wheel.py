@@ -91,6 +91,7 @@ def address(installed: Path, empty: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [installed / "mattestream", "serve", "--port", str(port), "--metrics-port", "-1"]
+    command += ["--http-port", "0"]
     with (
         (empty.parent / "server.log").open("wb") as log,
         subprocess.Popen(command, cwd=empty, stdout=log, stderr=log) as process,

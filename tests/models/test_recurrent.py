@@ -110,7 +110,7 @@ async def test_frames_of_a_stream_run_in_order_and_each_stream_has_its_own_state
     from mattestream.v1 import removal_pb2_grpc
 
     registry = Registry((write_echo(tmp_path),), shipped_dirs=())
-    config = Config(port=0, metrics_port=-1, model="echo", threads=3, device="cpu")
+    config = Config(port=0, metrics_port=-1, http_port=0, model="echo", threads=3, device="cpu")
     async with (
         App(config, registry=registry) as app,
         grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel,

@@ -45,7 +45,14 @@ def new_app(
         concurrent_runs: runs at once of each engine; None: as the CPU engine wants.
         settings: of the server's config.
     """
-    defaults = {"port": 0, "metrics_port": -1, "model": "tiny", "threads": 2, "device": "cpu"}
+    defaults = {
+        "port": 0,
+        "metrics_port": -1,
+        "http_port": 0,
+        "model": "tiny",
+        "threads": 2,
+        "device": "cpu",
+    }
     registry = GatedRegistry((model_dir,), concurrent_runs)
     return App(Config(**{**defaults, **settings}), registry=registry), registry  # type: ignore[arg-type]
 

@@ -20,6 +20,8 @@ from server.config import ConfigError
 from server.errors import TABLE, forget_frames, status_of, trailers
 from server.evaluation.cases import BadTruth
 from server.evaluation.dataset import BadDataset
+from server.gateway.errors import HttpRefused
+from server.gateway.intake import CallerGone
 from server.option_rules import InvalidOption
 from server.remover import GivenUp
 
@@ -34,6 +36,7 @@ NOT_ON_THE_WIRE = {
     model_errors.AccuracyRefused,
     BadDataset,  # of `mattestream eval` alone
     BadTruth,
+    CallerGone,  # nobody is there to hear of it
     NvJpegUnavailable,  # becomes a line in the log, or DeviceNotAvailable
 }
 
@@ -77,11 +80,12 @@ def test_each_entry_becomes_its_status_with_the_exceptions_own_words(kind: type[
 def test_every_exception_of_ours_is_in_the_table_or_hidden_on_purpose() -> None:
     from server.app import StartError
 
-    known = (*TABLE, *NOT_ON_THE_WIRE, StartError)
+    # What the HTTP door refuses by itself carries its own status.
+    with_their_kinds = (*TABLE, StartError, HttpRefused)
     lost = {
         kind
-        for kind in own_exceptions()
-        if not issubclass(kind, tuple(TABLE)) and kind not in known
+        for kind in own_exceptions() - NOT_ON_THE_WIRE
+        if not issubclass(kind, with_their_kinds)
     }
     assert lost == set()
 

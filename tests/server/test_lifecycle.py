@@ -197,7 +197,7 @@ with signals.held():
     os.kill(os.getpid(), signal.SIGTERM)
     from server import app
     from server.config import Config
-    sys.exit(app.serve(Config(port=0, metrics_port=-1)))
+    sys.exit(app.serve(Config(port=0, metrics_port=-1, http_port=0)))
 """
 
 
@@ -225,7 +225,7 @@ async def test_what_is_wrong_with_manifests_is_said_at_the_start(
 ) -> None:
     (tmp_path / "leaf.toml").write_text('name = "leaf"\n')
     registry = Registry((model_dir, tmp_path, tmp_path / "absent"), shipped_dirs=())
-    config = Config(port=0, metrics_port=-1, model="tiny", threads=1)
+    config = Config(port=0, metrics_port=-1, http_port=0, model="tiny", threads=1)
     with capture_logs() as lines:
         async with App(config, registry=registry):
             pass

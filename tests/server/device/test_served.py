@@ -42,6 +42,7 @@ async def serving(
     defaults = {
         "port": 0,
         "metrics_port": -1,
+        "http_port": 0,
         "model": "tiny",
         "threads": 2,
         "device": "cpu",
@@ -196,7 +197,7 @@ async def test_a_gpu_that_is_not_there_stops_the_start_with_a_sentence(folder: P
     try:
         find_targets("cuda")
     except DeviceNotAvailable:
-        config = Config(port=0, metrics_port=-1, model="tiny", device="cuda")
+        config = Config(port=0, metrics_port=-1, http_port=0, model="tiny", device="cuda")
         app = App(config, registry=Registry([folder], shipped_dirs=()))
         with pytest.raises(DeviceNotAvailable, match="device 'cuda' was asked for"):
             await app.start()
@@ -283,7 +284,7 @@ async def test_a_replica_that_cannot_be_made_frees_those_before_it(
     monkeypatch.setattr(replica_loader, "make_replica", second_fails)
     registry = EmulatedRegistry((folder,), late=True)
     app = App(
-        Config(port=0, metrics_port=-1, model="tiny", threads=1, device="cpu"),
+        Config(port=0, metrics_port=-1, http_port=0, model="tiny", threads=1, device="cpu"),
         registry=registry,
     )
     with pytest.raises(EngineFailed, match="model 'tiny' on cuda:1: no stream was made"):

@@ -1,0 +1,175 @@
+"""A form, however it was sent: multipart, urlencoded or JSON, as fields and files in memory.
+
+The APIs call `read_form`; which bytes may come at all is `server.gateway.intake`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from server.gateway.errors import BadRequest, WrongMediaType
+from server.gateway.intake import Hold, chunks, whole
+from server.gateway.multipart import PartBegins, PartEnds, boundary_of, parts
+
+MAX_PARTS = 64
+# A form that large holds a picture in base64, and taking it apart would stop the event loop.
+ON_LOOP_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a form."""
+
+    name: str  # as the caller calls it
+    data: bytes
+    content_type: str = ""
+
+
+@dataclass(slots=True)
+class Form:
+    """Fields and files by name. One that is sent twice counts once, the last."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+
+    def text(self, name: str) -> str | None:
+        """A field's value, None when it is missing or empty: clients send empty ones for unset."""
+        value = self.fields.get(name, "").strip()
+        if value:
+            return value
+        # Some clients put every field into a part with a file name.
+        sent = self.files.get(name)
+        if sent is None or not sent.data or len(sent.data) > ON_LOOP_BYTES:
+            return None
+        return sent.data.decode("utf-8", errors="replace").strip() or None
+
+    def refuse_others(self, known: Iterable[str]) -> None:
+        """Nothing when every name is in `known`.
+
+        Raises:
+            BadRequest: one is not; an option is never ignored.
+        """
+        names = set(known)
+        for name in (*self.fields, *self.files):
+            if name not in names:
+                raise BadRequest(
+                    f"the field {name[:40]!r} is not known here: the fields are "
+                    f"{', '.join(sorted(names))}"
+                )
+
+
+async def read_form(request: Request, max_bytes: int, hold: Hold) -> Form:
+    """The request's fields and files.
+
+    Args:
+        request: not read yet.
+        max_bytes: of its body.
+        hold: takes room for it.
+
+    Raises:
+        WrongMediaType: the body is none of the three kinds.
+        BadRequest: it is damaged.
+        TooLarge, TooSlow, Overloaded, CallerGone: see `server.gateway.intake`.
+    """
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        boundary = boundary_of(content_type)
+        return await _gather(chunks(request, max_bytes, hold), boundary)
+    if kind == "application/x-www-form-urlencoded":
+        return Form(fields=await _taken_apart(await whole(request, max_bytes, hold), _urlencoded))
+    if kind == "application/json":
+        return Form(fields=await _taken_apart(await whole(request, max_bytes, hold), _json))
+    if not kind and not await whole(request, max_bytes, hold):
+        return Form()
+    raise WrongMediaType(
+        f"the Content-Type is {kind[:60] or 'missing'!r}: send multipart/form-data, "
+        "application/x-www-form-urlencoded or application/json"
+    )
+
+
+async def _gather(stream: AsyncIterator[bytes], boundary: bytes) -> Form:
+    form = Form()
+    begun: PartBegins | None = None
+    pieces: list[bytes] = []
+    async for event in parts(stream, boundary, MAX_PARTS):
+        if isinstance(event, PartBegins):
+            begun, pieces = event, []
+        elif isinstance(event, PartEnds):
+            assert begun is not None
+            _keep(form, begun, b"".join(pieces))
+        else:
+            pieces.append(event)
+    return form
+
+
+def _keep(form: Form, begun: PartBegins, data: bytes) -> None:
+    if begun.filename is not None or begun.content_type:
+        form.files[begun.name] = File(begun.filename or "", data, begun.content_type)
+        return
+    try:
+        form.fields[begun.name] = data.decode("utf-8")
+    except UnicodeDecodeError:
+        # A picture sent without a file name is still a picture.
+        form.files[begun.name] = File("", data)
+
+
+async def _taken_apart(data: bytes, read: Callable[[bytes], dict[str, str]]) -> dict[str, str]:
+    if len(data) <= ON_LOOP_BYTES:
+        return read(data)
+    return await asyncio.to_thread(read, data)
+
+
+def _urlencoded(data: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            data.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_PARTS, errors="strict"
+        )
+    except (UnicodeDecodeError, ValueError) as error:
+        raise BadRequest(f"the urlencoded form cannot be read ({error})") from None
+    return dict(pairs)
+
+
+def read_json(data: bytes) -> object:
+    """The JSON value in `data`.
+
+    Raises:
+        BadRequest: there is none.
+    """
+    try:
+        value: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON ({str(error)[:200]})") from None
+    return value
+
+
+def is_unicode(text: str) -> bool:
+    """False for what JSON can spell and no encoding can carry."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _json(data: bytes) -> dict[str, str]:
+    value = read_json(data)
+    if not isinstance(value, dict):
+        raise BadRequest("the JSON body is no object: send the parameters by name")
+    fields = {}
+    for name, given in value.items():
+        if not is_unicode(name) or (isinstance(given, str) and not is_unicode(given)):
+            raise BadRequest("the JSON body holds half a surrogate pair, which is no text")
+        if given is None:
+            continue
+        if isinstance(given, bool):
+            fields[name] = "true" if given else "false"
+        elif isinstance(given, str):
+            fields[name] = given
+        elif isinstance(given, int | float):
+            fields[name] = str(given)
+        else:
+            raise BadRequest(f"the JSON field {name[:40]!r} is no text, number or boolean")
+    return fields

@@ -1,0 +1,121 @@
+// Many photos: a queue with progress, and all results in one zip.
+import { remove } from "./api.js";
+import { element, save } from "./photo.js";
+import { say } from "./status.js";
+import { zip } from "./zip.js";
+
+const AT_ONCE = 2;
+const at = (id) => document.getElementById(id);
+
+let jobs = []; // { file, card, state, result }
+let running = 0;
+let stop = new AbortController();
+
+export function startBatch() {
+  at("batch-files").addEventListener("change", (event) => {
+    addToBatch([...event.target.files]);
+    event.target.value = "";
+  });
+  at("batch-stop").addEventListener("click", () => {
+    stop.abort();
+    for (const job of jobs) if (job.state === "waiting") tell(job, "stopped");
+    count();
+  });
+  at("batch-clear").addEventListener("click", () => {
+    stop.abort();
+    for (const { card } of jobs) URL.revokeObjectURL(card.querySelector("img").src);
+    jobs = [];
+    at("batch-list").replaceChildren();
+    count();
+  });
+  at("batch-download").addEventListener("click", async () => {
+    const files = jobs.filter((job) => job.result).map((job) => ({ name: job.name, blob: job.result }));
+    save(await zip(files), "mattestream.zip");
+  });
+}
+
+export function addToBatch(files) {
+  if (stop.signal.aborted) stop = new AbortController();
+  const taken = new Set(jobs.map((job) => job.name));
+  for (const file of files) {
+    const job = { file, name: freeName(file.name, taken), card: makeCard(file), state: "waiting", result: null };
+    taken.add(job.name);
+    jobs.push(job);
+    at("batch-list").append(job.card);
+  }
+  count();
+  while (running < AT_ONCE && jobs.some((job) => job.state === "waiting")) work();
+}
+
+async function work() {
+  running += 1;
+  const { signal } = stop;
+  for (let job; !signal.aborted && (job = jobs.find((one) => one.state === "waiting")); ) {
+    tell(job, "working…");
+    try {
+      const { blob, report } = await remove(job.file, {}, { signal, retries: 30 });
+      job.result = blob;
+      showResult(job, report);
+    } catch (error) {
+      tell(job, error.name === "AbortError" ? "stopped" : error.message, error.name !== "AbortError");
+    }
+    count();
+  }
+  running -= 1;
+}
+
+function showResult(job, report) {
+  const image = job.card.querySelector("img");
+  URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(job.result);
+  image.alt = `${job.file.name} without its background`;
+  tell(job, report.no_subject ? "no subject found" : `${(report.timings?.total_ms ?? 0).toFixed(0)} ms`);
+  const button = element("button", "Download");
+  button.type = "button";
+  button.setAttribute("aria-label", `Download ${job.name}`);
+  button.addEventListener("click", () => save(job.result, job.name));
+  job.card.append(button);
+}
+
+function makeCard(file) {
+  const card = element("li");
+  const image = element("img");
+  image.className = "thumb";
+  image.src = URL.createObjectURL(file);
+  image.alt = file.name;
+  const name = element("span", file.name);
+  name.className = "name";
+  const state = element("span", "waiting");
+  state.className = "state";
+  card.append(image, name, state);
+  return card;
+}
+
+function tell(job, state, isBad = false) {
+  job.state = state;
+  const line = job.card.querySelector(".state");
+  line.textContent = state;
+  line.classList.toggle("bad", isBad);
+}
+
+function count() {
+  const done = jobs.filter((job) => job.state !== "waiting" && job.state !== "working…").length;
+  const made = jobs.filter((job) => job.result).length;
+  at("batch-bar").hidden = !jobs.length;
+  at("batch-progress").max = Math.max(1, jobs.length);
+  at("batch-progress").value = done;
+  at("batch-count").value = `${done} of ${jobs.length}`;
+  at("batch-download").disabled = !made;
+  at("batch-stop").disabled = done === jobs.length;
+  if (jobs.length && done === jobs.length) {
+    say(`${made} of ${jobs.length} photos are done.`, { bad: made < jobs.length });
+  }
+}
+
+function freeName(fileName, taken) {
+  const stem = fileName.replace(/\.[^.]*$/, "");
+  for (let number = 1; ; number += 1) {
+    const name = number === 1 ? `${stem}.png` : `${stem}-${number}.png`;
+    if (!taken.has(name)) return name;
+  }
+}
