@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.device import Grid
-from kernels.reference.alpha_statistics import AlphaStatistics
+from kernels.reference.alpha_statistics import AlphaStatistics, doubt
 
 HEADER_BYTES = 256  # STATISTICS and room; keeps the pixels behind it aligned
 
@@ -57,11 +57,9 @@ def read_statistics(counted: NDArray[np.void], width: int, height: int) -> Alpha
     if number["right"]:
         left, top = width - number["from_right"], height - number["from_bottom"]
         box = (left, top, number["right"], number["bottom"])
-    uncertainty = 0.0
-    if number["unsure_pixels"]:
-        # The mean of 4 a (1 - a) by the sums of a and of a * a.
-        mixed = 4 * (255 * number["unsure_sum"] - number["unsure_squares"])
-        uncertainty = mixed / (255**2 * number["unsure_pixels"])
+    # The sum of 4 a (1 - a) by the sums of a and of a * a.
+    mixed = 4 * (255 * number["unsure_sum"] - number["unsure_squares"]) / 255**2
+    uncertainty = doubt(mixed, number["unsure_pixels"], width * height)
     return AlphaStatistics(box, number["sum"] / (255 * width * height), uncertainty)
 
 

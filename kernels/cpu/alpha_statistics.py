@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.reference import SUBJECT_LEVEL, UNSURE_ABOVE, AlphaStatistics
+from kernels.reference import SUBJECT_LEVEL, UNSURE_ABOVE, AlphaStatistics, doubt
 
 U8 = NDArray[np.uint8]
 
@@ -20,11 +20,10 @@ def alpha_statistics(alpha_u8: U8) -> AlphaStatistics:
     left, top, width, height = cv2.boundingRect(subject)
     box = (left, top, left + width, top + height) if width else None
     coverage = cv2.sumElems(alpha_u8)[0] / (255 * alpha_u8.size)
-    # The mean of 4 a (1 - a) needs only the sums of a and of a * a, whole numbers. OpenCV squares
+    # The sum of 4 a (1 - a) needs only the sums of a and of a * a, whole numbers. OpenCV squares
     # a square root to get the second, hence the rounding.
     _, unsure = cv2.threshold(alpha_u8, UNSURE_ABOVE, 255, cv2.THRESH_TOZERO)
-    pixels = cv2.countNonZero(unsure)
-    if not pixels:
-        return AlphaStatistics(box, coverage, 0.0)
+    painted = cv2.countNonZero(unsure)
     total, squares = cv2.sumElems(unsure)[0], round(cv2.norm(unsure, cv2.NORM_L2SQR))
-    return AlphaStatistics(box, coverage, 4 * (255 * total - squares) / (255**2 * pixels))
+    mixed = 4 * (255 * total - squares) / 255**2
+    return AlphaStatistics(box, coverage, doubt(mixed, painted, alpha_u8.size))

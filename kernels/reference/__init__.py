@@ -11,6 +11,7 @@ from kernels.reference.alpha_statistics import (
     UNSURE_ABOVE,
     AlphaStatistics,
     alpha_statistics,
+    doubt,
 )
 from kernels.reference.alpha_to_source import alpha_to_source
 from kernels.reference.composite import composite, cutout
@@ -29,6 +30,7 @@ __all__ = [
     "alpha_to_source",
     "composite",
     "cutout",
+    "doubt",
     "multiply_alpha",
     "resize",
     "resize_normalise",

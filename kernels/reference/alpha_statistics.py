@@ -20,7 +20,7 @@ class AlphaStatistics:
 
     box: tuple[int, int, int, int] | None  # left, top, right, bottom; the last two just past it
     coverage: float  # mean alpha, 0..1
-    uncertainty: float  # mean of 4 a (1 - a) over pixels with a > 0.05, 0..1; 0 when there are none
+    uncertainty: float  # 0 (sure, or nothing painted) to 1: see `doubt`
 
 
 def alpha_statistics(alpha_u8: NDArray[np.uint8]) -> AlphaStatistics:
@@ -30,5 +30,20 @@ def alpha_statistics(alpha_u8: NDArray[np.uint8]) -> AlphaStatistics:
     if rows.size:
         box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
     a = alpha_u8[alpha_u8 > UNSURE_ABOVE] / 255
-    uncertainty = float(np.mean(4 * a * (1 - a))) if a.size else 0.0
+    uncertainty = doubt(float(np.sum(4 * a * (1 - a))), a.size, alpha_u8.size)
     return AlphaStatistics(box, float(np.mean(alpha_u8 / 255)), uncertainty)
+
+
+def doubt(mixed: float, painted: int, pixels: int) -> float:
+    """Half the mean of 4 a (1 - a) over the painted pixels, plus half of that over all pixels.
+
+    The first alone ranks results by IoU and calls every small soft subject bad; the second alone
+    ranks them by mean error and trusts a model that painted next to nothing. Even halves rank both
+    well, for four models on photos with masks (models/cards/matte-s.md).
+
+    Args:
+        mixed: sum of 4 a (1 - a), a in 0..1, over the painted pixels.
+        painted: number of pixels with a > 0.05.
+        pixels: number of all pixels.
+    """
+    return mixed * (1 / painted + 1 / pixels) / 2 if painted else 0.0

@@ -32,7 +32,7 @@ class Subject(BaseModel):
     box: Box | None = Field(description=f"Tight box around the subject: {_BOX}.")
     coverage: float = Field(description="Share of the image that the subject takes, 0 to 1.")
     uncertainty: float = Field(
-        description="How unsure the model is, 0 to 1: above 0.3 the result deserves a look."
+        description="How unsure the model is, 0 to 1: above 0.15 the result deserves a look."
     )
     source_width: int = Field(description="Columns of the source in pixels, upright.")
     source_height: int = Field(description="Rows of the source in pixels, upright.")

@@ -214,7 +214,9 @@ class Report(_message.Message):
     coverage: _builtins.float
     """Mean alpha over the source, 0..1."""
     uncertainty: _builtins.float
-    """How unsure the model was: mean of 4 a (1 - a) over the pixels with alpha above 0.05, 0 (sure) to 1."""
+    """How unsure the model was, 0 (sure) to 1: 4 a (1 - a), summed over the pixels with alpha above 0.05; half of
+    its mean over these pixels and half of its mean over all. Ranks results by error; it is not an error.
+    """
     no_subject: _builtins.bool
     """True when nothing reaches alpha 0.5: the result is then empty on purpose."""
     refine: _options_pb2.Refine.ValueType

@@ -106,3 +106,13 @@ def test_alpha_at_or_below_a_twentieth_counts_for_coverage_but_not_for_doubt():
     assert faint.uncertainty == 0
     assert faint.coverage == pytest.approx(12 / 255)
     assert cpu.alpha_statistics(alpha + 1).uncertainty == pytest.approx(4 * 13 / 255 * 242 / 255)
+
+
+def test_a_soft_subject_is_more_of_a_doubt_the_more_of_the_picture_it_takes():
+    alpha = np.zeros((20, 20), np.uint8)
+    alpha[:2, :10] = 128  # 20 of 400 pixels
+    little = cpu.alpha_statistics(alpha).uncertainty
+    alpha[:] = 128
+    everything = cpu.alpha_statistics(alpha).uncertainty
+    assert everything == pytest.approx(4 * 128 * 127 / 255**2)
+    assert little == pytest.approx(everything * (1 + 20 / 400) / 2)
