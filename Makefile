@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # the other way round (docs/decisions/0003-checked-in-stubs.md). It has wheels for Python 3.11 to 3.13.
 GENERATOR       := grpcio-tools==1.72.1 mypy-protobuf==5.1.0 "setuptools<81"
 GENERATOR_VENV  := .venv-protos
-PROTOS          := $(wildcard protos/mattestream/v1/*.proto)
+PROTOS          := $(wildcard protos/mattestream/v1/*.proto protos/mattestream/kserve/v2/*.proto)
 PROTO_PATHS     := $(PROTOS:protos/%=%)
 
 .DEFAULT_GOAL := help
@@ -55,12 +55,13 @@ format: $(VENV)/.dev ## Format the code and apply safe fixes.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-protos: $(GENERATOR_VENV)/.made ## Make the stubs in mattestream/v1 from protos/.
+protos: $(GENERATOR_VENV)/.made ## Make the stubs in mattestream/v1 and mattestream/kserve/v2 from protos/.
 	$(call generate,.)
 
 protos-check: $(GENERATOR_VENV)/.made ## Fail when the stubs are not what protos/ gives.
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,"$$fresh") && \
-	diff -r -x '__init__.py' -x '__pycache__' "$$fresh/mattestream/v1" mattestream/v1 \
+	diff -r -x '__init__.py' -x '__pycache__' "$$fresh/mattestream/v1" mattestream/v1 && \
+	diff -r -x '__init__.py' -x '__pycache__' "$$fresh/mattestream/kserve" mattestream/kserve \
 	  || { echo "the stubs are stale: run make protos and commit the result" >&2; exit 1; }
 
 # Against the main branch, as this checkout or its origin knows it.

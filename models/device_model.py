@@ -9,14 +9,15 @@ be recorded once for each batch size and replayed as a CUDA graph.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import activate, resize_normalise, store_jobs
 from kernels.cuda.activate import FLAG_BYTES, RANGE_BYTES
-from kernels.device import CaptureFailed, Device, Graph, Memory, Stream
+from kernels.device import CaptureFailed, Device, Graph, HostMemory, Memory, Stream
 from kernels.image import JOB, PixelFormat, image_struct, job_struct
 from kernels.letterbox import Placement
 from kernels.transfer import Copies, to_device, to_host
@@ -27,6 +28,10 @@ from models.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "fp32": np.dtype(np.float32),
+    "fp16": np.dtype(np.float16),
+}
 BATCHES_IN_FLIGHT = 2  # while the device works on one, the next is formed and queued behind it
 
 
@@ -68,6 +73,11 @@ class DeviceModel:
     def max_batch(self) -> int:
         """Most images in one run."""
         return self.engine.buckets[-1]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the network's own answer without the batch axis."""
+        return self.engine.output.shape
 
     @property
     def channels(self) -> int:
@@ -191,6 +201,32 @@ class DeviceBatch:
             return True
         self._queue(bucket, stream)
         return False
+
+    def enqueue_tensors(
+        self, tensors: NDArray[np.float32], stream: Stream
+    ) -> tuple[HostMemory, HostMemory]:
+        """Queues the network alone, for inputs that the caller has prepared on the host.
+
+        Args:
+            tensors: (n, ...) float32 as the input layout says, n up to the largest bucket.
+            stream: where.
+
+        Returns:
+            The page-locked memory that is copied from, and what the answer is copied to, both to
+            be kept until the stream is there.
+        """
+        model = self._model
+        device, engine = model.device, model.engine
+        bucket = next(each for each in self._bindings if each >= len(tensors))
+        came = device.allocate_host(bucket * engine.input.nbytes)
+        filled = len(tensors) * engine.input.nbytes
+        came.array[:filled].view(DTYPES[engine.input.element])[:] = tensors.ravel()
+        came.array[filled:] = 0
+        to_device(device, came.array, self._source.address, stream, Copies())
+        self._bindings[bucket].enqueue(stream)
+        answer = device.allocate_host(len(tensors) * engine.output.nbytes)
+        to_host(device, self._answer.address, answer.array, stream, Copies())
+        return came, answer
 
     def record(self, bucket: int, stream: Stream) -> None:
         """Records the work of one batch size, where the engine allows; else it stays plain."""

@@ -18,7 +18,11 @@ from models.manifest import Manifest
 
 
 class Model:
-    """A manifest and a loaded engine. Safe to use from several threads at once."""
+    """A manifest and a loaded engine. Safe to use from several threads at once.
+
+    Attributes:
+        output_shape: of the network's own answer without the batch axis, once `warm`.
+    """
 
     def __init__(self, manifest: Manifest, engine: Engine, weights_sha256: str) -> None:
         """Stores.
@@ -31,6 +35,7 @@ class Model:
         self.manifest = manifest
         self.engine = engine
         self.weights_sha256 = weights_sha256
+        self.output_shape: tuple[int, ...] = ()
 
     @property
     def max_batch(self) -> int:
@@ -101,7 +106,9 @@ class Model:
         """
         wanted = self.manifest.input
         blank = np.full((wanted.height, wanted.width, 3), 128, np.uint8)
-        height, width = self.run(self.prepare(blank)).shape[1:]
+        raw = self.engine.run(self.prepare(blank))
+        height, width = self.alphas(raw).shape[1:]
+        self.output_shape = raw.shape[1:]
         # Letterbox bars are cut out of the answer by proportion, so it must have the input's shape.
         if wanted.fit != "stretch" and height * wanted.width != width * wanted.height:
             raise self._failed(

@@ -31,6 +31,11 @@ from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config, ConfigError
 from server.health import Health
 from server.interceptors import CallInterceptor
+from server.kserve.pipeline_face import PipelineFace
+from server.kserve.service import InferenceService
+from server.kserve.shared_regions import SharedRegions
+from server.kserve.streams import InferenceStreams
+from server.kserve.tensor_face import TensorFace
 from server.listener import (
     StartError,
     bind,
@@ -119,6 +124,16 @@ class App:
             shared_memory=self.shared_memory,
             clock=clock,
         )
+        self.inference = InferenceService(
+            self.host,
+            self.gate,
+            config,
+            tensors=TensorFace(self.workers, self.admission, self.remover.costs, self.metrics),
+            pipelines=PipelineFace(self.remover, self.shared_memory, self.workers),
+            regions=SharedRegions(self.shared_memory),
+            streams=InferenceStreams(config, self.admission, self.metrics),
+            clock=clock,
+        )
         self.metrics.watch(self.admission)
         api_keys = ApiKeys.read(config.api_keys_file)
         self._interceptor = CallInterceptor(
@@ -202,6 +217,7 @@ class App:
         is_empty = await self.gate.wait_empty(self.config.drain_s * STREAMS_SHARE)
         if not is_empty:
             self.removal.close_streams()
+            self.inference.streams.close()
             is_empty = await self.gate.wait_empty(self.config.drain_s * (1 - STREAMS_SHARE))
         cut = self.gate.calls
         await self.stop(grace_s=LAST_WORDS_S if is_empty else 0)
@@ -224,6 +240,7 @@ class App:
         forget_unix_socket(self.config)
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
+        self.inference.regions.close()
         self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)
 
@@ -300,7 +317,14 @@ class App:
                     f"({error.strerror}): choose another --metrics-port, or -1 for none"
                 ) from error
         await self.health.set_server(False)
-        server = new_server(self.config, self._interceptor, self.removal, self._models, self.health)
+        server = new_server(
+            self.config,
+            self._interceptor,
+            removal=self.removal,
+            models=self._models,
+            inference=self.inference,
+            health_service=self.health,
+        )
         self._port = bind(server, self.config)
         await server.start()
         self._server = server
@@ -329,6 +353,8 @@ class App:
     async def _model_serves(self, name: str, is_serving: bool) -> None:
         self.metrics.model_serves(name, is_serving)
         await self.health.set_model(name, is_serving)
+        if not is_serving:
+            self.inference.statistics.forget(name)
         hosted = self.host.state(name)[1]
         if not is_serving or hosted is None:
             self._log.info("model unloading", model=name)

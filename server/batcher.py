@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.batch_counts import BatchCounts
 from server.deadline import Deadline
 from server.fair_queue import FairQueue, Place
 from server.workers import Lane, settled
@@ -87,6 +88,7 @@ class Batcher:
         self._waiting: FairQueue[_Item] = FairQueue()
         self._runs: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self.counts = BatchCounts()
 
     @property
     def waiting(self) -> int:
@@ -229,4 +231,6 @@ class Batcher:
     def _run_timed(self, batch: list[Opened]) -> tuple[Sequence[Answer], float, float]:
         started_at = self._clock()
         answers = self._run(batch)
-        return answers, started_at, self._clock()
+        ended_at = self._clock()
+        self.counts.add(len(batch), ended_at - started_at)
+        return answers, started_at, ended_at

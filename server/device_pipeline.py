@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import perf_counter
@@ -29,7 +29,7 @@ from kernels.letterbox import place
 from kernels.reference.finish import FinishOutput
 from kernels.statistics import HEADER_BYTES, header_of, read_statistics
 from kernels.transfer import to_device, to_host
-from models.device_model import DeviceBatch, DeviceModel
+from models.device_model import DTYPES, DeviceBatch, DeviceModel
 from models.errors import EngineFailed
 from server.codecs.decode import Decoded
 from server.codecs.encode import encode_result
@@ -164,14 +164,8 @@ class DevicePipeline:
             DeviceError: the device refused this once.
         """
         self._device.use()
-        try:
-            with self._turns:
-                self._compute(batch)
-        except DeviceError as error:
-            if isinstance(error, DeviceLost) or not self._answers():
-                self._on_lost(error)
-                raise DeviceLost(f"{self._device.name} is lost: {error}") from error
-            raise
+        with self._watched(), self._turns:
+            self._compute(batch)
         for opened in batch:
             if self._counted(opened)["not_finite"].any():
                 raise EngineFailed(
@@ -179,6 +173,32 @@ class DevicePipeline:
                     f"values that are not numbers"
                 )
         return [None] * len(batch)
+
+    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """See `server.pipeline.Pipeline`; raises as `run`."""
+        device, stream = self._device, self.model.stream
+        device.use()
+        with self._watched(), self._turns:
+            with self._launching:
+                buffers = self._batches.popleft()
+                try:
+                    came, answer = buffers.enqueue_tensors(np.concatenate(batch), stream)
+                    done = device.new_event()
+                    device.record(done, stream)
+                except BaseException:
+                    with contextlib.suppress(DeviceError):
+                        device.synchronize(stream)
+                    self._batches.append(buffers)
+                    raise
+            try:
+                device.synchronize(done)
+            finally:
+                self._batches.append(buffers)
+        del came  # not before the copy out of it is done
+        spec = self.model.engine.output
+        raw = answer.array.view(DTYPES[spec.element]).reshape(len(batch), *spec.shape)
+        copied: NDArray[np.float32] = raw.astype(np.float32)  # page-locked memory goes back
+        return copied
 
     def close(self, opened: DeviceOpened, answer: None, options: Options) -> Outcome:
         """The result, encoded out of the slot's page-locked memory."""
@@ -266,6 +286,17 @@ class DevicePipeline:
                 self._device.synchronize(opened.slot.downloaded)
         finally:
             self._batches.append(buffers)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A block whose errors show whether the device is lost."""
+        try:
+            yield
+        except DeviceError as error:
+            if isinstance(error, DeviceLost) or not self._answers():
+                self._on_lost(error)
+                raise DeviceLost(f"{self._device.name} is lost: {error}") from error
+            raise
 
     def _answers(self) -> bool:
         """False when the device does nothing any more: after some errors every call repeats it."""

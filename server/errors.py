@@ -22,6 +22,7 @@ from server.auth import NotAuthenticated
 from server.batcher import BatcherClosed
 from server.codecs import errors as codecs
 from server.deadline import DeadlineExpired
+from server.kserve import errors as kserve
 from server.model_host import DefaultModelStays, ModelLoading, ModelNotLoaded
 from server.option_rules import InvalidOption, NotBuilt
 from server.shared_memory.policy import SharedMemoryRefused, SharedMemoryWrong
@@ -53,6 +54,13 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     DefaultModelStays: StatusCode.FAILED_PRECONDITION,
     ModelLoading: StatusCode.UNAVAILABLE,
     BatcherClosed: StatusCode.UNAVAILABLE,
+    # The KServe protocol's own.
+    kserve.WrongRequest: StatusCode.INVALID_ARGUMENT,
+    kserve.NotSupported: StatusCode.UNIMPLEMENTED,
+    kserve.ModelNotServing: StatusCode.UNAVAILABLE,
+    kserve.VersionUnknown: StatusCode.NOT_FOUND,
+    kserve.RegionUnknown: StatusCode.NOT_FOUND,
+    kserve.RegionKnown: StatusCode.ALREADY_EXISTS,
     # The server's state.
     Overloaded: StatusCode.RESOURCE_EXHAUSTED,
     DeviceFull: StatusCode.RESOURCE_EXHAUSTED,

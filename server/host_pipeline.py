@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
+from models.errors import EngineFailed
 from models.model import Model
 from models.recurrent import RecurrentModel
 from server.codecs.decode import Decoded, decode
@@ -91,6 +92,14 @@ class HostPipeline:
             if opened.memory is not None:
                 alphas[place] = opened.memory.remember(self._seen(opened), alphas[place])
         return alphas
+
+    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """See `server.pipeline.Pipeline`; each image of a recurrent model is a first frame."""
+        answers = self.model.engine.run(batch[0] if len(batch) == 1 else np.concatenate(batch))
+        if len(answers) != len(batch):
+            name = self.model.manifest.name
+            raise EngineFailed(f"model '{name}' answered {len(answers)} images for {len(batch)}")
+        return answers
 
     def _step(self, model: RecurrentModel, opened: HostOpened) -> NDArray[np.float32]:
         """The alpha of one frame of its stream, with the states of the frame before."""

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import grpc
@@ -23,12 +23,15 @@ from server.auth import ApiKeys, owner_of
 from server.calls import Call, open_call
 from server.errors import Status, forget_frames, status_of, trailers
 from server.fair_queue import read_priority
+from server.kserve import names
 from server.metrics import Metrics
 from server.shutdown import Gate
 from server.wire import DamagedMessage, decode, refuse_unknown_fields
 
-OUR_SERVICES = "/mattestream.v1."
-TAKES_IMAGES = "/mattestream.v1.BackgroundRemovalService/"
+OUR_SERVICES = ("/mattestream.v1.", f"/{names.SERVICE}/")
+TAKES_IMAGES = ("/mattestream.v1.BackgroundRemovalService/", f"/{names.SERVICE}/ModelInfer")
+# Asked all day as health is, by callers without a key, and answered while the server drains.
+PROBES = tuple(f"/{names.SERVICE}/{name}" for name in ("ServerLive", "ServerReady", "ModelReady"))
 ABORT_PATIENCE_S = 2.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -120,8 +123,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metadata = context.invocation_metadata() or ()
         call = open_call(method, metadata)
         try:
-            with self._gate.passed():
-                self._api_keys.check(metadata)
+            with nullcontext() if method in PROBES else self._gate.passed():
+                if method not in PROBES:
+                    self._api_keys.check(metadata)
                 call.owner = owner_of(metadata)
                 call.caller = call.owner or context.peer()
                 call.priority = read_priority(metadata)
@@ -154,7 +158,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         seconds = self._clock() - started_at
         self._metrics.call_ended(call.method, code, seconds)
-        self._log.info(
+        is_probe = f"/{names.SERVICE}/{call.method}" in PROBES
+        (self._log.debug if is_probe else self._log.info)(
             "call done",
             method=call.method,
             code=code,

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import grpc
 import structlog
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2_grpc
+from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
 from server import health
 from server.config import MEBIBYTE, Config
 from server.health import Health
 from server.interceptors import CallInterceptor
+from server.kserve import names, wiring
+from server.kserve.service import InferenceService
 from server.services.models import ModelsService
 from server.services.removal import RemovalService
 
@@ -37,8 +40,10 @@ class StartError(Exception):
 def new_server(
     config: Config,
     interceptor: CallInterceptor,
+    *,
     removal: RemovalService,
     models: ModelsService,
+    inference: InferenceService,
     health_service: Health,
 ) -> grpc.aio.Server:
     """A server with all services and limits, not bound to a port yet."""
@@ -60,10 +65,23 @@ def new_server(
     )
     removal_pb2_grpc.add_BackgroundRemovalServiceServicer_to_server(removal, server)
     models_pb2_grpc.add_ModelsServiceServicer_to_server(models, server)
+    wiring.add_to(server, inference)
     health_service.register(server)
     reflection.enable_server_reflection(
-        (health.REMOVAL_SERVICE, MODELS_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME),
+        (
+            health.REMOVAL_SERVICE,
+            MODELS_SERVICE,
+            names.SERVICE,
+            health.SERVICE_NAME,
+            reflection.SERVICE_NAME,
+        ),
         server,
+        pool=wiring.described_with(
+            removal_pb2.DESCRIPTOR,
+            models_pb2.DESCRIPTOR,
+            health_pb2.DESCRIPTOR,
+            reflection_pb2.DESCRIPTOR,
+        ),
     )
     return server
 

@@ -220,6 +220,7 @@ class ModelHost:
                     await hosted.idle.wait()
                 for replica in hosted.replicas:
                     await replica.batcher.close()
+                    await replica.tensors.close()
                     await self._loading.lane(Stage.OPEN).run(self._loader.free, name, replica)
         finally:
             del self._slots[name]

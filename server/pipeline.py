@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kernels.reference import AlphaStatistics
 from kernels.transfer import Copies
 from server.codecs.encode import Encoded
@@ -76,6 +79,14 @@ class Pipeline(Protocol):
 
         Raises:
             EngineFailed: the engine could not run, or answered nonsense.
+        """
+
+    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The network's own answers, (N, ...) float32 as its output layout says, for inputs that
+        the caller has prepared: each (1, ...) float32 as the input layout says.
+
+        Raises:
+            EngineFailed: the engine could not run.
         """
 
     def close(self, opened: Any, answer: Any, options: Options) -> Outcome:

@@ -38,6 +38,7 @@ class Replica:
     model: Model | DeviceModel
     pipeline: Pipeline
     batcher: Batcher
+    tensors: Batcher  # of inputs that callers have prepared themselves: `Pipeline.run_tensors`
     used: report_pb2.ModelUsed  # as every report names it
     own_workers: Workers | None  # threads of an engine that does not share the cores
     room: asyncio.Semaphore | None  # the pipeline's seats
@@ -108,16 +109,20 @@ def make_replica(
         own_workers = Workers(model.max_concurrent_runs, name=f"engine-{model.manifest.name}")
         own_workers.start()
         lane = own_workers.lane(Stage.RUN)
-    batcher = Batcher(
-        pipeline.run,
-        lane,
-        max_batch=model.max_batch,
-        max_concurrent_runs=model.max_concurrent_runs,
-        on_batch=on_batch,
-        clock=clock,
-    )
+
+    def new_batcher(run: Callable[[list[Any]], Any]) -> Batcher:
+        return Batcher(
+            run,
+            lane,
+            max_batch=model.max_batch,
+            max_concurrent_runs=model.max_concurrent_runs,
+            on_batch=on_batch,
+            clock=clock,
+        )
+
+    batcher, tensors = new_batcher(pipeline.run), new_batcher(pipeline.run_tensors)
     room = asyncio.Semaphore(pipeline.seats) if pipeline.seats else None
-    return Replica(model, pipeline, batcher, model_used(model), own_workers, room)
+    return Replica(model, pipeline, batcher, tensors, model_used(model), own_workers, room)
 
 
 def make_pipeline(

@@ -62,6 +62,9 @@ def refuse_unknown_fields(message: Message, path: str = "") -> None:
         here = f"{path}.{field.name}" if path else field.name
         value = getattr(message, field.name)
         if not field.has_presence:
+            if field.message_type.GetOptions().map_entry:
+                held = field.message_type.fields_by_name["value"]
+                value = value.values() if held.message_type is not None else ()
             for one in value:
                 refuse_unknown_fields(one, here)
         elif message.HasField(field.name):

@@ -61,7 +61,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared_memory = shared_memory
-        self.streams: set[FrameStream] = set()
+        self.streams: set[FrameStream[Any, Any]] = set()
         self._remover = remover
         self._host = host
         self._admission = admission
@@ -194,12 +194,13 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
     ) -> None:
         call = current_call()
 
-        async def write(response: removal_pb2.RemoveStreamResponse) -> None:
+        async def write(response: removal_pb2.RemoveStreamResponse, dropped_before: int) -> None:
+            response.frame.dropped_before = dropped_before
             await context.write(response)
             session.last_frame_id = response.frame.frame_id
 
         stream = FrameStream(
-            read=lambda: anext(requests, None),
+            read=lambda: _next_frame(requests),
             write=write,
             work=lambda request: self._frame(request, plan.options, session, context),
             window=plan.window,
@@ -253,7 +254,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         options: Options,
         session: Session,
         context: Context,
-    ) -> Answer:
+    ) -> Answer[removal_pb2.RemoveStreamResponse]:
         """The frame's answer; an error is one, too."""
         call = current_call()
         frame = request.frame
@@ -320,6 +321,25 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             allowed_s = remaining_s
         deadline = Deadline.after(allowed_s, self._clock)
         return Job(source, options, deadline, self._clock(), result, report)
+
+
+async def _next_frame(requests: Requests) -> removal_pb2.RemoveStreamRequest | None:
+    """The next message, which must hold a frame; None when the client is done.
+
+    Raises:
+        StreamBroken: it holds something else.
+    """
+    request = await anext(requests, None)
+    kind = "frame" if request is None else request.WhichOneof("message")
+    if kind == "config":
+        raise StreamBroken(
+            "a second config came: a stream has one, open another stream for other options"
+        )
+    if kind != "frame":
+        raise StreamBroken(
+            "a message of the stream is empty: after the config every message must hold a frame"
+        )
+    return request
 
 
 def _ending_of_this_task() -> Callable[[], object]:

@@ -1,6 +1,7 @@
 """Frames in, answers out: a reader and a writer with a bounded window between them.
 
-`server.services.removal` makes one per RemoveStream call. Reader and writer are separate tasks
+`server.services.removal` makes one per RemoveStream call, `server.kserve.service` one per
+ModelStreamInfer call. Reader and writer are separate tasks
 because a serial read-work-write loop deadlocks once the client's frames and our answers both fill
 their flow-control windows. In order, a frame holds its place in the window from before it is read
 until its answer is written, so a client that does not read stops us from reading. With `latest` the
@@ -13,21 +14,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from mattestream.v1 import removal_pb2
-from server.admission import Permit
 from server.shutdown import ShuttingDown
-from server.streams.errors import StreamBroken, StreamStalled
+from server.streams.errors import StreamStalled
 from server.workers import settled
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Held(Protocol):
+    """What an answer still takes: a permit, or several."""
+
+    def release(self) -> None:
+        """Gives it back."""
 
 
 @dataclass(slots=True)
-class Answer:
+class Answer(Generic[Response]):
     """A frame's finished reply, and the memory it still takes until it is written."""
 
-    response: removal_pb2.RemoveStreamResponse
-    permit: Permit | None = None
+    response: Response
+    permit: Held | None = None
 
     def release(self) -> None:
         """The reply is out, or will never be."""
@@ -43,23 +52,22 @@ class _End:
 
 
 @dataclass(slots=True)
-class _Frame:
+class _Frame(Generic[Response]):
     """A frame in work, and how many were let go of before it."""
 
-    answer: asyncio.Task[Answer]
+    answer: asyncio.Task[Answer[Response]]
     dropped_before: int
 
 
-Request = removal_pb2.RemoveStreamRequest
-
-
-class FrameStream:
+class FrameStream(Generic[Request, Response]):
     """One stream after its config.
 
     Args:
-        read: the next message, None when the client is done.
-        write: sends one reply; returns when it has left.
-        work: the answer to a message with a frame. It never fails but by cancellation: a frame's
+        read: the next frame's message, None when the client is done. What it raises ends the
+            stream, after the answers of the frames before.
+        write: sends one reply, with how many frames were dropped before it; returns when it has
+            left.
+        work: the answer to a frame's message. It never fails but by cancellation: a frame's
             error is its answer.
         window: frames read and not yet answered, at most.
         stall_s: how long one reply may wait for the client to read, and how long the client may
@@ -71,8 +79,8 @@ class FrameStream:
         self,
         *,
         read: Callable[[], Awaitable[Request | None]],
-        write: Callable[[removal_pb2.RemoveStreamResponse], Awaitable[None]],
-        work: Callable[[Request], Awaitable[Answer]],
+        write: Callable[[Response, int], Awaitable[None]],
+        work: Callable[[Request], Awaitable[Answer[Response]]],
         window: int,
         stall_s: float,
         latest: bool = False,
@@ -88,11 +96,13 @@ class FrameStream:
         self._stall_s = stall_s
         self._latest = latest
         self._places = asyncio.Semaphore(window)
-        self._line: asyncio.Queue[_Frame | _End] = asyncio.Queue()  # at most window + 1
+        self._line: asyncio.Queue[_Frame[Response] | _End] = asyncio.Queue()  # at most window + 1
         self._newest: Request | None = None  # read, and the window is full
         self._dropped = 0  # since the last frame that was begun
         self._end: _End | None = None  # waits for the newest frame to be begun
-        self._frames: set[asyncio.Task[Answer]] = set()  # whose answers are not written yet
+        self._frames: set[asyncio.Task[Answer[Response]]] = (
+            set()
+        )  # whose answers are not written yet
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -103,7 +113,8 @@ class FrameStream:
         free then.
 
         Raises:
-            StreamBroken, StreamStalled, ShuttingDown: after the answers of the frames before.
+            StreamStalled, ShuttingDown, or what `read` raised: after the answers of the frames
+                before.
         """
         self._reader = self._spawn(self._read_frames())
         if self._is_closing:
@@ -132,10 +143,6 @@ class FrameStream:
                 request = await self._read_in_time()
                 if request is None:
                     self._ended(_End())
-                    return
-                kind = request.WhichOneof("message")
-                if kind != "frame":
-                    self._ended(_End(_broken(kind)))
                     return
                 self.frames_read += 1
                 if self._latest:
@@ -209,10 +216,9 @@ class FrameStream:
             # back, and the frames behind it would be worked on for nobody.
             await asyncio.wait({entry.answer})
             answer = entry.answer.result()
-            answer.response.frame.dropped_before = entry.dropped_before
             try:
                 async with asyncio.timeout(self._stall_s):
-                    await self._write(answer.response)
+                    await self._write(answer.response, entry.dropped_before)
             except TimeoutError:
                 raise StreamStalled(
                     f"no answer was read for {self._stall_s:g} s: read the stream's answers while "
@@ -236,13 +242,3 @@ class FrameStream:
         for frame in self._frames:
             if not frame.cancelled() and not frame.exception():
                 frame.result().release()
-
-
-def _broken(kind: str | None) -> StreamBroken:
-    if kind == "config":
-        return StreamBroken(
-            "a second config came: a stream has one, open another stream for other options"
-        )
-    return StreamBroken(
-        "a message of the stream is empty: after the config every message must hold a frame"
-    )

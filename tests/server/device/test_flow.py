@@ -358,3 +358,24 @@ def test_no_room_on_the_device_is_an_error_of_that_image(
         with pytest.raises(DeviceFull, match="no room"):
             remove_one(brightness.pipeline, flat(1, 700, 600), ALPHA)
     assert remove_one(brightness.pipeline, flat(5, 700, 600), ALPHA).outcome.encoded.data[0] == 5
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_prepared_tensors_go_through_the_network_alone(brightness: OnDevice, images: int) -> None:
+    shape = (images, *brightness.model.engine.input.shape)
+    batch = np.random.default_rng(5).normal(size=shape).astype(np.float32)
+    raw = brightness.pipeline.run_tensors(list(batch[:, None]))
+    np.testing.assert_allclose(raw, batch.mean(axis=1, keepdims=True), atol=1e-5)
+    assert raw.shape[1:] == brightness.model.output_shape
+    # The batch's memory is there for the next picture.
+    (outcome,) = run_many(brightness.pipeline, [flat(200)])
+    assert abs(outcome.encoded.data[0] - 200) <= 1
+
+
+def test_tensors_that_the_engine_refuses_leave_the_device_usable(brightness: OnDevice) -> None:
+    batch = [np.zeros((1, *brightness.model.engine.input.shape), np.float32)]
+    brightness.engine.refuses = True
+    with pytest.raises(EngineFailed):
+        brightness.pipeline.run_tensors(batch)
+    brightness.engine.refuses = False
+    assert not brightness.pipeline.run_tensors(batch).any()

@@ -1,0 +1,1 @@
+"""Generated stubs of the KServe v2 protocol, in a package of our own: `v2`."""
