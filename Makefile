@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
+REMBG_VENV ?= .venv-rembg
 
 # Stubs are made by this old generator on purpose: older generated code runs on newer libraries, never
 # the other way round (docs/decisions/0003-checked-in-stubs.md). It has wheels for Python 3.11 to 3.13.
@@ -14,7 +15,7 @@ PROTO_PATHS     := $(PROTOS:protos/%=%)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-fast gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
+.PHONY: help demo serve test test-fast bench overload soak gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,15 @@ test: $(VENV)/.dev ## Run all tests.
 
 test-fast: $(VENV)/.dev ## Run the tests that take under a few seconds each.
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev $(REMBG_VENV)/.made ## Measure the server beside rembg's, in under ten minutes; loadtest/results/.
+	$(BIN)/python -m loadtest.bench --rembg-venv $(REMBG_VENV)
+
+overload: $(VENV)/.dev ## Load a server with ten times what it can do, for a minute; loadtest/results/.
+	$(BIN)/python -m loadtest.overload
+
+soak: $(VENV)/.dev ## Send 10,000 mixed requests and watch the memory; loadtest/results/.
+	$(BIN)/python -m loadtest.soak
 
 gpu-libraries: $(VENV)/.gpu-proof ## Add the GPU libraries that need no GPU (1 GB), and compile every kernel with them.
 	$(BIN)/python -m kernels.nvrtc
@@ -86,6 +96,11 @@ generate = $(GENERATOR_VENV)/bin/python -m grpc_tools.protoc -I protos \
 	--plugin=protoc-gen-mypy=$(GENERATOR_VENV)/bin/protoc-gen-mypy \
 	--plugin=protoc-gen-mypy_grpc=$(GENERATOR_VENV)/bin/protoc-gen-mypy_grpc \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTO_PATHS)
+
+$(REMBG_VENV)/.made: | $(VENV)/bin/python
+	$(PYTHON) -m venv $(REMBG_VENV)
+	$(REMBG_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "rembg[cpu,cli]" onnx
+	@touch $@
 
 # A stamp per set of extras: set up again when pyproject.toml changes, not on every run.
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python

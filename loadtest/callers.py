@@ -21,7 +21,7 @@ from loadtest.load_process import LoadProcess
 from loadtest.photos import load_photos
 
 REQUEST_TIMEOUT_S = 120.0
-LEAST_EACH = 2
+LEAST_EACH = 2  # photos
 CallServer = Callable[[bytes], bytes]  # a JPEG in, an answer out; raises when there is none
 
 
@@ -29,7 +29,7 @@ CallServer = Callable[[bytes], bytes]  # a JPEG in, an answer out; raises when t
 class LoadSpec:
     """One run against one server; it ends at `requests` or after `seconds`, whichever is first.
 
-    However short `seconds` are, each caller sends `LEAST_EACH` photos, so that a slow server's
+    However short `seconds` are, each caller sends `least_each` photos, so that a slow server's
     figures rest on more than what it was given at the start.
     """
 
@@ -40,6 +40,7 @@ class LoadSpec:
     callers: int
     requests: int
     seconds: float
+    least_each: int = LEAST_EACH
     keep_answers_in: str | None = None  # folder for the warm-up's answers, 0.png, 1.png, ...
 
 
@@ -79,6 +80,7 @@ def run_load(
     callers: int,
     requests: int,
     seconds: float,
+    least_each: int = LEAST_EACH,
 ) -> Load:
     """What `callers` threads see that send `photos` in turn, each waiting for its answer.
 
@@ -87,8 +89,9 @@ def run_load(
         photos: name to JPEG, width and height in pixels.
         callers: threads.
         requests: no more than this many are sent.
-        seconds: after this long none is sent any more, but `LEAST_EACH` by each caller; those on
+        seconds: after this long none is sent any more, but `least_each` by each caller; those on
             their way are waited for.
+        least_each: photos.
     """
     load = Load()
     turn = list(photos.items())
@@ -97,7 +100,7 @@ def run_load(
 
     def caller() -> None:
         for sent_before in count():
-            if sent_before >= LEAST_EACH and time.perf_counter() - began >= seconds:
+            if sent_before >= least_each and time.perf_counter() - began >= seconds:
                 return
             with lock:
                 ticket = next(tickets)
@@ -210,6 +213,7 @@ def main() -> None:
         callers=spec.callers,
         requests=spec.requests,
         seconds=spec.seconds,
+        least_each=spec.least_each,
     )
     print(json.dumps(asdict(load)), flush=True)
 

@@ -23,10 +23,19 @@ from PIL import Image
 
 from loadtest import report
 from loadtest.answers import Difference, difference, open_cutout
-from loadtest.callers import LoadSpec, let_loose, start_callers
+from loadtest.callers import LEAST_EACH, LoadSpec, let_loose, start_callers
 from loadtest.comparison import OURS, THEIRS, Cell, Comparison, page
+from loadtest.engine_alone import EngineAlone
 from loadtest.figures import percentile
-from loadtest.networks import FILES, MODEL_NAME, SIDE_PX, Network, make_network, place_network
+from loadtest.networks import (
+    BUILT_IN,
+    FILES,
+    MODEL_NAME,
+    SIDE_PX,
+    Network,
+    make_network,
+    place_network,
+)
 from loadtest.photos import SIZES, Photo, PhotoSet, load_photos
 from loadtest.servers import (
     HOST,
@@ -36,9 +45,11 @@ from loadtest.servers import (
     mattestream_server,
     rembg_server,
 )
+from models.registry import Registry
 
 # How our server is asked: the kind of `loadtest.callers` for each.
 DOORS = {"grpc": OURS, "http": "remove.bg"}
+LIMIT_S = 2.0  # in which the engine alone is measured, before and after
 THEIR_LIBRARIES = ("rembg", "onnxruntime", "pillow", "numpy", "fastapi", "uvicorn")
 
 
@@ -51,10 +62,16 @@ class Contender:
 
 
 def measure_cell(
-    contender: Contender, callers: int, turn: int, requests: int, seconds: float
+    contender: Contender, callers: int, turn: int, options: argparse.Namespace
 ) -> Cell:
     """One server under one load, after a warm-up that does not count."""
-    spec = replace(contender.spec, callers=callers, requests=requests, seconds=seconds)
+    spec = replace(
+        contender.spec,
+        callers=callers,
+        requests=options.requests,
+        seconds=options.seconds,
+        least_each=options.least_each,
+    )
     with start_callers(spec) as load_process, Watch(contender.server) as watch:
         load = let_loose(load_process)
     good = len(load.latencies_ms)
@@ -69,6 +86,7 @@ def measure_cell(
         requests_per_s=good / load.seconds,
         p50_ms=percentile(load.latencies_ms, 50) if good else float("nan"),
         p95_ms=percentile(load.latencies_ms, 95) if good else float("nan"),
+        p99_ms=percentile(load.latencies_ms, 99) if good else float("nan"),
         cpu_ms=watch.cpu_s * 1e3 / good if good else float("nan"),
         caller_cpu_ms=load.caller_cpu_s * 1e3 / good if good else float("nan"),
         peak_rss_mb=watch.peak_rss_mb,
@@ -86,7 +104,7 @@ def measure(
         for turn in range(options.rounds):
             pair = (ours, theirs) if turn % 2 == 0 else (theirs, ours)
             for contender in pair:
-                cell = measure_cell(contender, callers, turn, options.requests, options.seconds)
+                cell = measure_cell(contender, callers, turn, options)
                 say(cell.line())
                 cells.append(cell)
     return cells
@@ -118,21 +136,31 @@ def brightest(photo: Photo) -> int:
     return int(np.asarray(small).max())
 
 
-def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    """Measures, prints and writes; the number of failed requests."""
+def compare(
+    options: argparse.Namespace, command: str, say: Callable[[str], None] = print
+) -> Comparison:
+    """A whole run: both servers are started, measured and stopped.
+
+    Args:
+        options: as `parse` gives them.
+        command: as the report shall show it.
+        say: told of every turn.
+    """
     their_python = options.rembg_venv / "bin" / "python"
     facts = {
         **report.machine_facts(),
         "our versions": _words(report.versions(report.OUR_LIBRARIES)),
         "rembg's versions": _words(report.versions(THEIR_LIBRARIES, their_python)),
         "commit": report.commit(),
-        "command": f"`{report.shown_command('compare_rembg', arguments)}`",
+        "command": f"`{command}`",
     }
     with tempfile.TemporaryDirectory(prefix="mattestream-compare-") as folder:
         work = Path(folder)
         photos = load_photos(options.size, options.photos)
         onnx = options.onnx or make_network(options.network, work, their_python)
         network = place_network(onnx, work)
+        engine = EngineAlone(Registry((network.model_dir,)), MODEL_NAME)
+        limits = [engine.per_s(LIMIT_S)]
         http_port = 0 if options.door == "grpc" else free_port()
         with (
             _our_server(network, work, http_port) as our_server,
@@ -145,8 +173,9 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                 their_server, _spec(THEIRS, their_server.address, str(network.rembg_path), paths)
             )
             differences = compare_answers(ours, theirs, photos, work)
-            cells = measure(ours, theirs, options, print)
-    comparison = Comparison(
+            cells = measure(ours, theirs, options, say)
+        limits.append(engine.per_s(LIMIT_S))
+    return Comparison(
         facts=facts,
         network=f"{network.name} (sha256 {network.sha256[:12]}…)",
         photos=photos.note,
@@ -155,11 +184,18 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         cells=cells,
         differences=differences,
         brightest={photo.name: brightest(photo) for photo in photos.photos},
+        engine_per_s=limits,
     )
+
+
+def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Measures, prints and writes; the number of failed requests."""
+    comparison = compare(options, report.shown_command("compare_rembg", arguments))
     text = page(comparison)
     print("\n" + text)
     prefix = "compare-rembg" if options.door == "grpc" else "gateway"
-    name = f"{prefix}-{options.size}-{network.name.split('_')[0]}"
+    network = options.onnx.stem if options.onnx else options.network
+    name = f"{prefix}-{options.size}-{network}"
     written = report.write_results(name, comparison.figures(), text, options.out)
     print("\nwritten: " + ", ".join(str(path) for path in written))
     return comparison.failed
@@ -202,25 +238,31 @@ def _words(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command line; 1 when a request failed."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line's values."""
     parser = argparse.ArgumentParser(
         prog="loadtest.compare_rembg", description=__doc__.split("\n\n")[0]
     )
     add = parser.add_argument
     add("--rembg-venv", type=Path, required=True, help="environment with rembg[cpu,cli] and onnx")
-    add("--network", choices=list(FILES), default="sinet", help="which ONNX to have made")
+    add("--network", choices=[BUILT_IN, *FILES], default="sinet", help="which ONNX to have made")
     add("--onnx", type=Path, help="ONNX to run instead: 1x3x320x320 in, 1x1x320x320 out")
     add("--door", choices=list(DOORS), default="grpc", help="how our server is asked")
     add("--size", choices=list(SIZES), default="1080p", help="which photos")
     add("--photos", type=Path, nargs="+", default=[], help="JPEGs to send instead")
-    add("--callers", type=int, nargs="+", default=[1, 4, 16])
+    add("--callers", type=int, nargs="+", default=[1, 4, 16, 64])
     add("--rounds", type=int, default=3, help="turns of each server at each number of callers")
     add("--requests", type=int, default=400, help="most requests of one turn")
     add("--seconds", type=float, default=10.0, help="longest time of one turn")
     add("--rembg-threads", type=int, help="OMP_NUM_THREADS of rembg; its default is all cores")
     add("--out", type=Path, default=report.RESULTS, help="folder of the report")
-    return 1 if run(parser.parse_args(arguments), arguments) else 0
+    add("--least-each", type=int, default=LEAST_EACH, help="photos each caller sends at least")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; 1 when a request failed."""
+    return 1 if run(parse(arguments), arguments) else 0
 
 
 if __name__ == "__main__":

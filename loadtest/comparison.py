@@ -21,6 +21,7 @@ HEADERS = (
     "req/s",
     "p50 ms",
     "p95 ms",
+    "p99 ms",
     "CPU ms/req",
     "caller CPU ms/req",
     "peak RSS MB",
@@ -49,6 +50,7 @@ class Cell:
     requests_per_s: float
     p50_ms: float
     p95_ms: float
+    p99_ms: float
     cpu_ms: float  # of the server, per request
     caller_cpu_ms: float  # of the load process, per request
     peak_rss_mb: float
@@ -75,6 +77,7 @@ class Comparison:
     cells: Sequence[Cell]
     differences: Mapping[str, Difference]  # by photo
     brightest: Mapping[str, int]  # by photo: its brightest sample at the network's size, of 255
+    engine_per_s: Sequence[float]  # runs of the network alone, on all cores; before and after
     door: str = "grpc"  # how ours was asked, of `compare_rembg.DOORS`
 
     @property
@@ -112,6 +115,7 @@ RATIOS: dict[str, Callable[[Cell], float]] = {
     "req/s": lambda cell: cell.requests_per_s,
     "p50": lambda cell: cell.p50_ms,
     "p95": lambda cell: cell.p95_ms,
+    "p99": lambda cell: cell.p99_ms,
     "CPU/req": lambda cell: cell.cpu_ms,
     "peak RSS": lambda cell: cell.peak_rss_mb,
     "answer size": lambda cell: cell.answer_kb,
@@ -145,6 +149,7 @@ def page(comparison: Comparison) -> str:
         _ratio_table(comparison),
         "## Medians over the rounds",
         _median_table(comparison),
+        _limit(comparison),
         _others(comparison),
         "## Do they answer the same?",
         _difference_table(comparison),
@@ -184,6 +189,7 @@ def _median_table(comparison: Comparison) -> str:
                     f"{median(c.requests_per_s for c in cells):.1f}",
                     f"{median(c.p50_ms for c in cells):.0f}",
                     f"{median(c.p95_ms for c in cells):.0f}",
+                    f"{median(c.p99_ms for c in cells):.0f}",
                     f"{median(c.cpu_ms for c in cells):.0f}",
                     f"{median(c.caller_cpu_ms for c in cells):.1f}",
                     f"{max(c.peak_rss_mb for c in cells):.0f}",
@@ -192,6 +198,14 @@ def _median_table(comparison: Comparison) -> str:
                 ]
             )
     return report.markdown_table(HEADERS, rows)
+
+
+def _limit(comparison: Comparison) -> str:
+    before, *_, after = comparison.engine_per_s
+    return (
+        f"The network alone, on all cores and with nothing to decode or encode, ran {before:.1f} "
+        f"times a second before and {after:.1f} after: no server can do more."
+    )
 
 
 def _others(comparison: Comparison) -> str:

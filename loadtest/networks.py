@@ -20,6 +20,8 @@ MODEL_NAME = "same-onnx"
 REMBG_MODEL = "u2net_custom"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FILES = {"sinet": "sinet_1ch.onnx", "u2netp": "u2netp_rand.onnx"}
+BUILT_IN = "built-in"  # the project's own, which has the same form: no other file is needed
+_BUILT_IN_FILE = Path(__file__).resolve().parents[1] / "models" / "builtin" / "matte-s.onnx"
 
 _MANIFEST = """\
 name = "{name}"
@@ -93,10 +95,10 @@ def place_network(onnx: Path, work: Path) -> Network:
 
 
 def make_network(kind: str, work: Path, python: Path, *, shared: Path = SHARED) -> Path:
-    """The ONNX of `kind` ("sinet" or "u2netp"), made by the script that lies beside the checkout.
+    """The ONNX of `kind`: the built-in one, or one that the script beside the checkout makes.
 
     Args:
-        kind: a key of `FILES`.
+        kind: `BUILT_IN` or a key of `FILES`.
         work: where the file is put.
         python: an interpreter with `onnx` and `numpy`: the peer's environment has them.
         shared: folder with `peers/make_u2net_custom.py` and `models/`.
@@ -104,6 +106,8 @@ def make_network(kind: str, work: Path, python: Path, *, shared: Path = SHARED) 
     Raises:
         NetworkMissing: the script or the SINet is not there, or it failed.
     """
+    if kind == BUILT_IN:
+        return _BUILT_IN_FILE
     script, sinet = (
         shared / "peers" / "make_u2net_custom.py",
         shared / "models" / "SINet_Softmax_simple.onnx",

@@ -17,6 +17,7 @@ def cell(server: str, callers: int, turn: int, requests_per_s: float, **changes:
         "seconds": 2.0,
         "p50_ms": 1000 / requests_per_s,
         "p95_ms": 2000 / requests_per_s,
+        "p99_ms": 2500 / requests_per_s,
         "cpu_ms": 500 / requests_per_s,
         "caller_cpu_ms": 3.0,
         "peak_rss_mb": 300.0,
@@ -36,6 +37,7 @@ def comparison(*cells: Cell) -> Comparison:
         cells=cells,
         differences={"a.jpg": Difference(0.5, 0.01, 0.998)},
         brightest={"a.jpg": 201},
+        engine_per_s=[120.0, 118.0],
     )
 
 

@@ -1,0 +1,32 @@
+"""The streams' load and its table, against a real server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtest import streams
+from loadtest.stream_load import KINDS
+from loadtest.streams import Row
+
+
+def test_a_row_shows_the_median_share_of_each_rounds_own_limit() -> None:
+    row = Row("raw 480p, 1 stream", [50.0, 20.0, 60.0], [100.0, 25.0, 100.0], [9.0], [1.0])
+    assert row.cells() == ["raw 480p, 1 stream", "50.0", "60%", "9.0", "1.0"]
+
+
+@pytest.mark.slow
+def test_every_kind_of_frame_is_streamed_and_no_shared_memory_is_left(tmp_path: Path) -> None:
+    before = _regions()
+    short = ["--rounds", "1", "--seconds", "1", "--size", "480p", "--streams", "2"]
+    streams.main([*short, "--out", str(tmp_path)])
+    rows = json.loads(next(tmp_path.glob("*.json")).read_text())["rows"]
+    assert [row["name"] for row in rows] == [f"{kind} 480p, 2 streams" for kind in KINDS]
+    assert all(row["frames_per_s"][0] > 0 for row in rows)
+    assert _regions() == before
+
+
+def _regions() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob("mattestream-loadtest-*")}
