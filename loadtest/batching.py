@@ -111,7 +111,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
             for batch in (options.batch, 1)
         ]
         rows += [measure("flat", flat, photo, count, options) for count in options.callers]
-        quiet = {"MATTESTREAM_METRICS_PORT": "-1", "MATTESTREAM_LOG_LEVEL": "error"}
+        quiet = {"MATTESTREAM_LOG_LEVEL": "error"}
         real = [
             up.enter_context(
                 mattestream_server(

@@ -205,7 +205,6 @@ def _our_server(network: Network, work: Path, http_port: int) -> ServerProcess:
     settings = {
         "MATTESTREAM_MODEL": MODEL_NAME,
         "MATTESTREAM_MODEL_DIRS": str(network.model_dir),
-        "MATTESTREAM_METRICS_PORT": "-1",  # a fixed port could be taken
         "MATTESTREAM_HTTP_PORT": str(http_port),
     }
     return mattestream_server(work, environment=settings)

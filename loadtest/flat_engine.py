@@ -82,7 +82,7 @@ class FlatRegistry(Registry):
 
 
 async def _serve(port: int, run_ms: float, max_batch: int) -> int:
-    config = Config(port=port, metrics_port=-1, device="cpu", log_level="error")
+    config = Config(port=port, metrics_port=-1, http_port=0, device="cpu", log_level="error")
     registry = FlatRegistry(run_ms=run_ms, max_batch=max_batch)
     return await App(config, registry=registry).serve_until_signal()
 

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         work = Path(folder)
         photos = load_photos(options.size, options.photos)
         paths = _written(photos, work)
-        settings = {"MATTESTREAM_METRICS_PORT": "-1", "MATTESTREAM_LOG_FORMAT": "json"}
+        settings = {"MATTESTREAM_LOG_FORMAT": "json"}
         if options.model:
             settings |= {
                 "MATTESTREAM_MODEL": options.model,

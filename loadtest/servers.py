@@ -27,6 +27,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 180.0  # rembg's first start compiles its libraries: 50 s on two busy cores
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.2
+_FEW_PORTS = {"MATTESTREAM_METRICS_PORT": "-1", "MATTESTREAM_HTTP_PORT": "0"}
 SCAN_EVERY_S = 1.0  # looking for children reads all of /proc: 5 ms, too dear for every sample
 
 
@@ -218,7 +219,8 @@ def mattestream_server(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> ServerProcess:
-    """Our server, as `mattestream serve` starts it, not started yet.
+    """Our server, as `mattestream serve` starts it, not started yet; without the ports that could
+    be taken, metrics and HTTP, unless `environment` opens them.
 
     Args:
         work: folder for its log.
@@ -234,7 +236,7 @@ def mattestream_server(
         port=port,
         is_ready=lambda: _grpc_serves(f"{HOST}:{port}"),
         log_path=work / f"{name}.log",
-        environment=environment,
+        environment={**_FEW_PORTS, **(environment or {})},
     )
 
 

@@ -178,8 +178,6 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _server(options: argparse.Namespace, work: Path) -> ServerProcess:
     settings = {
-        "MATTESTREAM_METRICS_PORT": "-1",
-        "MATTESTREAM_HTTP_PORT": "0",
         "MATTESTREAM_LOG_LEVEL": "warning",
     }
     if options.model is not None:

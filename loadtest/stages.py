@@ -164,8 +164,6 @@ def _server(network: Network, work: Path) -> ServerProcess:
     settings = {
         "MATTESTREAM_MODEL": MODEL_NAME,
         "MATTESTREAM_MODEL_DIRS": str(network.model_dir),
-        "MATTESTREAM_METRICS_PORT": "-1",
-        "MATTESTREAM_HTTP_PORT": "0",
     }
     return mattestream_server(work, environment=settings)
 

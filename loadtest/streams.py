@@ -101,7 +101,6 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         work = Path(folder)
         registry, model = Registry(), BUILT_IN
         settings = {
-            "MATTESTREAM_METRICS_PORT": "-1",
             "MATTESTREAM_LOG_LEVEL": "error",
             "MATTESTREAM_SHARED_MEMORY": PREFIX,
             "MATTESTREAM_DEVICE": "cpu",

@@ -27,8 +27,7 @@ LOCUST = [str(Path(sys.executable).with_name("locust")), "-f", "loadtest/locustf
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with its defaults."""
     work = tmp_path_factory.mktemp("server")
-    quiet = {"MATTESTREAM_METRICS_PORT": "-1"}
-    with mattestream_server(work, environment=quiet) as running:
+    with mattestream_server(work) as running:
         yield running
 
 
