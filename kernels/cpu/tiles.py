@@ -30,9 +30,19 @@ class Box(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width."""
-        return self.bottom - self.top, self.right - self.left
+        return self.height, self.width
 
     def grown(self, pixels: int, height: int, width: int) -> Box:
         """The box with `pixels` more on every side, cut to a picture of `height` x `width`."""
@@ -58,6 +68,10 @@ class Box(NamedTuple):
             slice(self.top - outer.top, self.bottom - outer.top),
             slice(self.left - outer.left, self.right - outer.left),
         )
+
+    def moved(self, down: int, right: int) -> Box:
+        """The box so many pixels further down and to the right."""
+        return Box(self.top + down, self.bottom + down, self.left + right, self.right + right)
 
     def times(self, scale: int, height: int, width: int) -> Box:
         """The box of cells as one of their pixels, cut to a picture of `height` x `width`."""
