@@ -83,8 +83,11 @@ class SharedRegions:
 
     def unregister(self, owner: str, peer: str, name: str) -> None:
         """Forgets one region, or all of the caller's when `name` is empty; one that is not there
-        is forgotten already.
+        is forgotten already. Whoever has none may say so from anywhere: perf_analyzer does before
+        it begins.
         """
+        if owner not in self._of:
+            return
         self._shared_memory.policy.check_caller(peer)
         if not name:
             self._of.pop(owner, None)

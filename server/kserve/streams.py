@@ -62,6 +62,9 @@ Stream = FrameStream[infer_pb2.ModelInferRequest, _Reply]
 class InferenceStreams:
     """The streams that are open.
 
+    Attributes:
+        open: they.
+
     Args:
         config: how many, their window, and for how long they may stand still.
         admission: knows when to come back.
@@ -72,15 +75,15 @@ class InferenceStreams:
         self._config = config
         self._admission = admission
         self._metrics = metrics
-        self._open: set[Stream] = set()
+        self.open: set[Stream] = set()
         self._log = structlog.get_logger("server")
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.open)
 
     def close(self) -> None:
         """Every stream answers what it has read and ends."""
-        for stream in self._open:
+        for stream in self.open:
             stream.close_soon()
 
     async def serve(self, requests: Requests, context: Context, infer: Infer) -> None:
@@ -90,10 +93,10 @@ class InferenceStreams:
             Overloaded: there are as many streams as there may be.
             StreamStalled, ShuttingDown: see `FrameStream.run`.
         """
-        if len(self._open) >= self._config.max_streams:
+        if len(self.open) >= self._config.max_streams:
             self._metrics.refused("streams")
             raise Overloaded(
-                f"the server has {len(self._open)} streams open, it takes up to "
+                f"the server has {len(self.open)} streams open, it takes up to "
                 f"{self._config.max_streams}",
                 self._admission.retry_after_ms(),
                 "streams",
@@ -113,13 +116,13 @@ class InferenceStreams:
             window=self._config.stream_window,
             stall_s=self._config.stream_stall_s,
         )
-        self._open.add(stream)
+        self.open.add(stream)
         self._metrics.streams.inc()
         try:
             await context.send_initial_metadata(call.headers)
             await stream.run()
         finally:
-            self._open.discard(stream)
+            self.open.discard(stream)
             self._metrics.streams.dec()
             call.fields |= {"frames": stream.frames_answered}
 
