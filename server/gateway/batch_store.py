@@ -222,25 +222,31 @@ def _named(batch: Batch) -> tuple[list[int], list[str]]:
 def _read(home: Path) -> Batch | None:
     try:
         batch = Batch(**json.loads((home / "batch.json").read_text(encoding="utf-8")))
-        if batch.id != home.name:
-            return None
     except (OSError, ValueError, TypeError):
         return None
-    for line in _journal(home):
+    if batch.id != home.name:
+        return None
+    batch.has_results = (home / "results.zip").is_file()
+    for line in _journal(home / "journal.jsonl"):
+        made = home / "out" / f"{line['place']:06d}"
+        if line["error"] is None and not batch.has_results and not made.is_file():
+            continue  # the machine went down before it was on disk
         batch.over[line["place"]] = line["error"]
         batch.media_types[line["place"]] = line["media_type"]
-    batch.has_results = (home / "results.zip").is_file() and not batch.open_places
     batch.disk_bytes = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())
     return batch
 
 
-def _journal(home: Path) -> Iterator[dict[str, Any]]:
+def _journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The journal's whole lines. One that the end of a process has cut goes: its picture is done
+    again, and the next line must not begin where it ends.
+    """
     try:
-        lines = (home / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes()
     except OSError:
         return
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # cut off by the end of a process: that picture is done again
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(path, len(whole))
+    for line in whole.splitlines():
+        yield json.loads(line)

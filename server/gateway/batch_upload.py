@@ -7,14 +7,16 @@ bytes of all, also while an archive is unpacked, whose own numbers are claims.
 from __future__ import annotations
 
 import asyncio
+import errno
 import zipfile
 import zlib
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO
 
 from mattestream.v1 import options_pb2
 from server.gateway.batch_store import Batch
-from server.gateway.batches import Batches
+from server.gateway.batches import Batches, NoSpace
 from server.gateway.body import ON_LOOP_BYTES, read_json
 from server.gateway.errors import BadRequest, TooLarge, WrongMediaType
 from server.gateway.exchange import Exchange
@@ -48,13 +50,14 @@ async def receive(exchange: Exchange, batches: Batches, max_image_bytes: int) ->
     try:
         # The disk's limit is the only one on the whole.
         stream = chunks(request, 1 << 50)
-        async for event in parts(stream, boundary, 2 * batches.max_images + 16):
-            if isinstance(event, PartBegins):
-                upload.begin(event)
-            elif isinstance(event, PartEnds):
-                await upload.end()
-            else:
-                await upload.write(event)
+        async with aclosing(parts(stream, boundary, 2 * batches.max_images + 16)) as events:
+            async for event in events:
+                if isinstance(event, PartBegins):
+                    upload.begin(event)
+                elif isinstance(event, PartEnds):
+                    await upload.end()
+                else:
+                    await upload.write(event)
         if not upload.names:
             raise BadRequest(
                 f"there are no pictures: send them as `{IMAGES}`, or in a zip as `{ARCHIVE}`"
@@ -68,8 +71,12 @@ async def receive(exchange: Exchange, batches: Batches, max_image_bytes: int) ->
             disk_bytes=upload.taken,
         )
         await batches.submit(batch)
-    except BaseException:
+    except BaseException as error:
         await asyncio.to_thread(batches.store.delete, upload.id)
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpace(
+                "the disk that batches lie on is full: delete finished ones, or make room on it"
+            ) from error
         raise
     finally:
         upload.close()

@@ -27,9 +27,11 @@ from server.gateway.pictures import size_of
 from server.gateway.rates import Rates
 from server.model_host import ModelLoading
 from server.shutdown import ShuttingDown
+from server.workers import settled
 
 SWEEP_EVERY_S = 60.0
-AGAIN_S = 1.0
+BUSY_S = 1.0  # until a picture that found no room tries again
+AGAIN_S = 30.0  # until a batch that the disk has interrupted is taken up again
 
 
 class NoSpace(HttpRefused):
@@ -184,8 +186,11 @@ class Batches:
                 task.cancel()
                 self._working.pop(batch.id, None)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._log.error("batch failed", batch=batch.id, exc_info=error)
+                self._log.error("batch interrupted", batch=batch.id, exc_info=error)
                 forget_frames(error)
+                # The disk is full, or gone: nothing is lost, and it goes on when that is mended.
+                loop = asyncio.get_running_loop()
+                loop.call_later(AGAIN_S, self._queue.put_nowait, batch.id)
 
     async def _run(self, batch: Batch) -> None:
         # Each its own call: the logs tell them apart, and they share one turn where they wait.
@@ -228,10 +233,15 @@ class Batches:
                 self._log.error("internal error", request_id=f"{batch.id}/{place}", exc_info=error)
             data = None
             forget_frames(error)
-        # Not to be cut between the bytes and the line: half of it would be done again, no more.
-        await asyncio.shield(
+        # Not to be cut between the bytes and the line, and over before the batch may be deleted.
+        finishing = asyncio.ensure_future(
             asyncio.to_thread(self.store.finish, batch, place, data, media_type, why)
         )
+        try:
+            await asyncio.shield(finishing)
+        except asyncio.CancelledError:
+            await settled(finishing)
+            raise
         batch.over[place], batch.media_types[place] = why, media_type
         batch.disk_bytes += len(data or b"")
 
@@ -251,4 +261,4 @@ class Batches:
             try:
                 return await self._door.remove(source, options, wait=True)
             except (Overloaded, DeviceFull, ModelLoading):
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(BUSY_S)

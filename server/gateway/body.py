@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
@@ -94,18 +95,19 @@ async def read_form(request: Request, max_bytes: int, hold: Hold) -> Form:
     )
 
 
-async def _gather(stream: AsyncIterator[bytes], boundary: bytes) -> Form:
+async def _gather(stream: AsyncGenerator[bytes, None], boundary: bytes) -> Form:
     form = Form()
     begun: PartBegins | None = None
     pieces: list[bytes] = []
-    async for event in parts(stream, boundary, MAX_PARTS):
-        if isinstance(event, PartBegins):
-            begun, pieces = event, []
-        elif isinstance(event, PartEnds):
-            assert begun is not None
-            _keep(form, begun, b"".join(pieces))
-        else:
-            pieces.append(event)
+    async with aclosing(parts(stream, boundary, MAX_PARTS)) as events:
+        async for event in events:
+            if isinstance(event, PartBegins):
+                begun, pieces = event, []
+            elif isinstance(event, PartEnds):
+                assert begun is not None
+                _keep(form, begun, b"".join(pieces))
+            else:
+                pieces.append(event)
     return form
 
 

@@ -23,6 +23,7 @@ from server.auth import ApiKeys, owner_of
 from server.calls import Call, open_call
 from server.errors import REQUEST_ID, forget_frames
 from server.fair_queue import read_priority
+from server.gateway.door import Removed
 from server.gateway.errors import Failure, failure_of
 from server.gateway.intake import CallerGone, Hold, Room
 from server.gateway.rates import Rates
@@ -79,20 +80,28 @@ class Exchange:
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-                if task.cancelled() or task.exception() is not None:
-                    raise CallerGone
+                await _ended_early(task)
+                raise CallerGone
             return task.result()
+        except asyncio.CancelledError:
+            await _ended_early(task)
+            raise
         finally:
             gone.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
 
     async def _hangs_up(self) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
+
+
+async def _ended_early(task: asyncio.Future[T]) -> None:
+    """Waits until the work is over; what it made in its last moment gives up its room."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled() and task.exception() is None:
+        made = task.result()
+        if isinstance(made, Removed):
+            made.release()
 
 
 Handler = Callable[[Exchange], Awaitable[Response]]

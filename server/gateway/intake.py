@@ -8,7 +8,8 @@ cannot fill the memory before the pipeline's own admission sees them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -68,7 +69,7 @@ class CallerGone(Exception):
 
 async def chunks(
     request: Request, max_bytes: int, hold: Hold | None = None, patience_s: float = PATIENCE_S
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The body's bytes as they come.
 
     Args:
@@ -89,31 +90,34 @@ async def chunks(
     if len(announced) > 18 or int(announced) > max_bytes:
         raise too_large(f"{announced[:20]} bytes", max_bytes)
     seen = 0
-    stream = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(patience_s):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            raise TooSlow(
-                f"nothing came for {patience_s:g} s after {seen} bytes of the body: send it again"
-            ) from None
-        except ClientDisconnect:
-            raise CallerGone from None
-        if chunk is None:
-            return
-        seen += len(chunk)
-        if seen > max_bytes:
-            raise too_large(f"more than {max_bytes} bytes", max_bytes)
-        if hold is not None:
-            hold.take(len(chunk))
-        if chunk:
-            yield chunk
+    # Closed here and not by the garbage collector: that takes a task each, and keeps the body.
+    async with aclosing(request.stream()) as stream:
+        while True:
+            try:
+                async with asyncio.timeout(patience_s):
+                    chunk = await anext(stream, None)
+            except TimeoutError:
+                raise TooSlow(
+                    f"nothing came for {patience_s:g} s after {seen} bytes of the body: send it "
+                    "again"
+                ) from None
+            except ClientDisconnect:
+                raise CallerGone from None
+            if chunk is None:
+                return
+            seen += len(chunk)
+            if seen > max_bytes:
+                raise too_large(f"more than {max_bytes} bytes", max_bytes)
+            if hold is not None:
+                hold.take(len(chunk))
+            if chunk:
+                yield chunk
 
 
 async def whole(request: Request, max_bytes: int, hold: Hold) -> bytes:
     """The whole body; errors as of `chunks`."""
-    return b"".join([chunk async for chunk in chunks(request, max_bytes, hold)])
+    async with aclosing(chunks(request, max_bytes, hold)) as stream:
+        return b"".join([chunk async for chunk in stream])
 
 
 def too_large(what: str, max_bytes: int) -> TooLarge:

@@ -7,7 +7,8 @@ writes those of batches to disk.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
@@ -62,12 +63,12 @@ def boundary_of(content_type: str) -> bytes:
 
 
 async def parts(
-    stream: AsyncIterator[bytes], boundary: bytes, max_parts: int
-) -> AsyncIterator[Event]:
+    stream: AsyncGenerator[bytes, None], boundary: bytes, max_parts: int
+) -> AsyncGenerator[Event, None]:
     """What is in the body, in order: for each part its beginning, its bytes in pieces, its end.
 
     Args:
-        stream: the body as it comes, already limited.
+        stream: the body as it comes, already limited; closed here.
         boundary: from `boundary_of`.
         max_parts: more of them are refused.
 
@@ -89,10 +90,11 @@ async def parts(
                 "on_end": reader.finish,
             },
         )
-        async for chunk in stream:
-            parser.write(chunk)
-            for event in reader.drain():
-                yield event
+        async with aclosing(stream):
+            async for chunk in stream:
+                parser.write(chunk)
+                for event in reader.drain():
+                    yield event
         parser.finalize()
     except FormParserError as error:
         raise BadRequest(f"the body is no valid multipart/form-data ({error})") from None

@@ -92,7 +92,7 @@ def read_options(given: Mapping[str, str]) -> options_pb2.RemoveOptions:
     for name, high in (("af", 255), ("ab", 255), ("ae", 10_000)):
         _read(given, name, lambda text, high=high: _whole(text, high), 0)  # type: ignore[misc]
     if _read(given, "a", _bool, False) or _read(given, "vm", _bool, False):
-        options.edges.refine = options_pb2.REFINE_FAST
+        options.edges.refine = options_pb2.REFINE_BEST
     if _read(given, "ppm", _bool, False):
         options.edges.threshold = _CUT_AT
         options.edges.remove_specks_px = _SPECKS_PX

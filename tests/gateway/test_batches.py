@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from server.app import App, StartError
+from server.gateway import batches
 from server.gateway.batch_store import Batch, BatchStore, FolderInUse, safe_name
 from tests.gateway.serving import KEY, OTHER_KEY, Gateway, Open, keys_file
 from tests.server.fakes import eventually, picture
@@ -311,11 +313,11 @@ async def test_results_outlive_a_restart_until_they_are_too_old(
         await finished(it, batch["id"])
     async with open_gateway(port=True, batch_dir=folder) as it:
         assert list(await results(it, batch["id"])) == ["a.png"]
-        batches = it.http.batches
-        assert batches is not None
-        now = batches.wall_clock()
-        batches.wall_clock = lambda: now + 25 * 3600
-        await batches.sweep()
+        kept = it.http.batches
+        assert kept is not None
+        now = kept.wall_clock()
+        kept.wall_clock = lambda: now + 25 * 3600
+        await kept.sweep()
         assert (await it.client.get(f"/v1/batches/{batch['id']}")).status_code == 404
         assert left_on_disk(folder) == []
 
@@ -335,7 +337,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         BatchStore(tmp_path / "file" / "batches").open()
 
 
-def test_a_line_of_the_journal_that_was_cut_counts_as_not_done(tmp_path: Path) -> None:
+def again(store: BatchStore) -> Batch:
+    """The one batch of the folder, as the next server finds it."""
+    store.close()
+    (found,) = store.open()
+    store.close()
+    return found
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> tuple[BatchStore, Batch]:
+    """A batch of two pictures whose journal ends within the second's line."""
     store = BatchStore(tmp_path)
     store.open()
     batch = Batch(store.begin(), "", {}, ["a", "b"], 0.0)
@@ -343,7 +355,67 @@ def test_a_line_of_the_journal_that_was_cut_counts_as_not_done(tmp_path: Path) -
     store.finish(batch, 0, b"x", "image/png", None)
     with (tmp_path / batch.id / "journal.jsonl").open("a") as journal:
         journal.write('{"place": 1, "err')
-    store.close()
-    (found,) = store.open()
-    store.close()
-    assert found.open_places == [1]
+    return store, batch
+
+
+def test_a_line_of_the_journal_that_was_cut_counts_as_not_done(
+    cut: tuple[BatchStore, Batch],
+) -> None:
+    assert again(cut[0]).open_places == [1]
+
+
+def test_the_line_after_one_that_was_cut_is_whole(cut: tuple[BatchStore, Batch]) -> None:
+    store, batch = cut
+    again(store)
+    store.finish(batch, 1, None, "", "no picture")
+    assert again(store).over == {0: None, 1: "no picture"}
+
+
+def test_a_picture_that_never_reached_the_disk_is_done_again(
+    cut: tuple[BatchStore, Batch],
+) -> None:
+    store, batch = cut
+    (store.folder / batch.id / "out" / "000000").unlink()
+    assert again(store).open_places == [0, 1]
+
+
+def test_results_that_are_there_are_enough(cut: tuple[BatchStore, Batch]) -> None:
+    store, batch = cut
+    again(store)
+    store.finish(batch, 1, None, "", "no picture")
+    batch.over = {0: None, 1: "no picture"}
+    store.pack(batch)
+    found = again(store)
+    assert (found.has_results, found.over[0]) == (True, None)
+
+
+async def test_a_full_disk_is_no_error_of_ours(
+    open_gateway: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gateway(port=True, batch_dir=folder) as it:
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(BatchStore, "commit", full)
+        response = await submit(it, ("images", ("a.jpg", picture())))
+        assert response.status_code == 507
+        assert left_on_disk(folder) == []
+
+
+async def test_a_batch_that_the_disk_interrupts_goes_on_when_it_is_mended(
+    open_gateway: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, failures = BatchStore.finish, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def once(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        finish(*arguments)
+
+    monkeypatch.setattr(BatchStore, "finish", once)
+    monkeypatch.setattr(batches, "AGAIN_S", 0)
+    async with open_gateway(port=True, batch_dir=folder) as it:
+        batch = (await submit(it, ("images", ("a.jpg", picture())))).json()
+        assert (await finished(it, batch["id"]))["failed"] == 0
+        assert list(await results(it, batch["id"])) == ["a.png"]

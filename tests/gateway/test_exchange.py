@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
 
+from mattestream.v1 import image_pb2, report_pb2
+from server.calls import open_call
 from server.gateway import intake
+from server.gateway.door import Removed
 from server.gateway.errors import TooMany
+from server.gateway.exchange import Exchange
+from server.gateway.intake import CallerGone, Hold, Room
 from server.gateway.rates import Rates
 from tests.gateway.serving import KEY, OTHER_KEY, Gateway, Open, keys_file
 from tests.server.fakes import ManualClock, eventually, noise, picture
@@ -62,6 +69,19 @@ async def test_a_body_that_hides_its_length_is_counted(open_gateway: Open) -> No
     assert "--http-max-body-mb" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("part", ["name", "value"])
+async def test_a_parts_headers_have_a_bound_of_their_own(it: Gateway, part: str) -> None:
+    long = b"x" * 1_000_000
+    header = long + b": y" if part == "name" else b"y: " + long
+    response = await it.client.post(
+        "/v1/remove",
+        content=b"--b\r\n" + header + b"\r\n\r\nz\r\n--b--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert response.status_code == 400
+    assert "header" in response.json()["error"]["message"].lower()
+
+
 async def test_a_body_that_stops_coming_is_let_go(
     open_gateway: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +124,49 @@ async def test_a_caller_that_hangs_up_stops_the_work(open_gateway: Open) -> None
         engine.open.set()
         await eventually(lambda: it.app.gate.calls == 0, "the call is over")
         assert (it.app.admission.images, it.app.admission.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["hangs up", "is cut off"])
+async def test_a_result_of_the_last_moment_gives_up_its_room(how: str) -> None:
+    released = asyncio.Event()
+
+    class Last(Removed):
+        def release(self) -> None:
+            released.set()
+
+    async def work() -> Removed:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Last(image_pb2.Result(), report_pb2.Report())
+
+    async def receive() -> dict[str, str]:
+        if how == "hangs up":
+            return {"type": "http.disconnect"}
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    request = Request({"type": "http", "headers": []}, receive)
+    exchange = Exchange(request, open_call("", ()), Hold(Room(1)), Rates(0))
+    asked = asyncio.create_task(exchange.while_connected(work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if how == "is cut off":
+        asked.cancel()
+    with pytest.raises(CallerGone if how == "hangs up" else asyncio.CancelledError):
+        await asked
+    assert released.is_set()
+
+
+async def test_a_drain_lets_the_answer_out(open_gateway: Open) -> None:
+    async with open_gateway(port=True) as it:
+        engine = it.registry.engines["tiny"]
+        engine.open.clear()
+        asked = asyncio.create_task(it.remove_bg())
+        await eventually(lambda: engine.running == 1, "it is at the model")
+        draining = asyncio.create_task(it.app.drain())
+        await eventually(lambda: not it.app.gate.is_open, "it drains")
+        engine.open.set()
+        assert (await asked).status_code == 200
+        assert await draining is True
 
 
 async def test_a_caller_that_reads_nothing_is_not_waited_for_by_others(

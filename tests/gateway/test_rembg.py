@@ -40,7 +40,7 @@ def test_what_each_parameter_becomes() -> None:
     assert made == options_pb2.RemoveOptions(
         model="m",
         format=options_pb2.FORMAT_PNG,
-        edges=options_pb2.Edges(refine=options_pb2.REFINE_FAST, threshold=0.5, remove_specks_px=9),
+        edges=options_pb2.Edges(refine=options_pb2.REFINE_BEST, threshold=0.5, remove_specks_px=9),
         foreground=options_pb2.Foreground(decontaminate=1.0),
     )
 
