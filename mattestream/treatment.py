@@ -6,8 +6,9 @@ Called by `mattestream.request`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
+from mattestream.known_background import KnownBackgroundKeywords, fill_known_background
 from mattestream.v1 import options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
@@ -25,7 +26,7 @@ DESPILLS: Mapping[str, options_pb2.Despill.ValueType] = {
 }
 
 
-class TreatmentKeywords(TypedDict, total=False):
+class TreatmentKeywords(KnownBackgroundKeywords, total=False):
     """Keywords of `remove` and `remove_stream` that treat edges and colours; None: the default.
 
     Pixels are those of the source.
@@ -57,6 +58,7 @@ def fill_treatment(message: options_pb2.RemoveOptions, keywords: Mapping[str, An
     given = {name: value for name, value in keywords.items() if value is not None}
     if unknown := given.keys() - TreatmentKeywords.__annotations__.keys():
         raise TypeError(f"unknown keyword {', '.join(sorted(unknown))}")
+    fill_known_background(message, given)
     edges, foreground = message.edges, message.foreground
     for name in _NUMBERS:
         if name in given:

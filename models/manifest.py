@@ -14,6 +14,8 @@ The whole schema; `?` marks what may be left out:
     homepage = "https://..."          # ? the project's page, for people
     good_at = ["people", "animals"]   # ? what it is good at; default []
     max_batch = 1                     # ? most images in one run, 1..256; default 1
+    method = "network"                # ? or "chroma-key": arithmetic on the picture, which has none
+                                      #   of the tables below; default "network"
 
     [weights]                         # `file`, or `url`, or both (`file` is looked for first)
     file = "matte-s.onnx"             # ? path, relative to this TOML
@@ -65,6 +67,7 @@ from models.states import State, read_constants, read_states
 from models.toml_reader import Table
 
 OutputLayout = Literal["NCHW", "NHWC", "NHW"]
+Method = Literal["network", "chroma-key"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -107,6 +110,10 @@ class Output:
     activation: Activation = "none"
 
 
+_NO_WEIGHTS = Weights(None, None, None, None)
+_NO_PLANE = Input(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One model, as its TOML describes it; every value has been checked."""
@@ -126,6 +133,7 @@ class Manifest:
     homepage: str | None = None
     good_at: tuple[str, ...] = ()
     max_batch: int = 1
+    method: Method = "network"
     decoder: Decoder | None = None  # set: a model that answers prompts, see `models.prompt_model`
     part: str = ""  # which of several files this is the view of: see `files_of`
 
@@ -135,16 +143,24 @@ class Manifest:
         return self.input.fit
 
     @property
+    def has_network(self) -> bool:
+        """False where the picture alone decides: no weights, no plane that it is brought to."""
+        return self.method == "network"
+
+    @property
     def is_recurrent(self) -> bool:
         """True when the network carries state from frame to frame."""
         return bool(self.states)
 
 
 def files_of(manifest: Manifest) -> tuple[Manifest, ...]:
-    """The manifest as seen from each of its files: itself, and the decoder's view where it has one.
+    """The manifest as seen from each of its files: itself, and the decoder's view where it has one;
+    nothing where it has no network.
 
     What asks for weights asks for each of them.
     """
+    if not manifest.has_network:
+        return ()
     if manifest.decoder is None:
         return (manifest,)
     view = replace(manifest, weights=manifest.decoder.weights, decoder=None, part="decoder")
@@ -159,9 +175,12 @@ def read_manifest(path: Path) -> Manifest:
             once.
     """
     root = Table(path, _parse(path))
-    weights = _weights(root.table("weights", required=True), path)
-    network = _input(root.table("input", required=True))
-    output = _output(root.table("output"), network)
+    method: Method = root.choice("method", get_args(Method), default="network")
+    weights, network, output = _NO_WEIGHTS, _NO_PLANE, Output()
+    if method == "network":
+        weights = _weights(root.table("weights", required=True), path)
+        network = _input(root.table("input", required=True))
+        output = _output(root.table("output"), network)
     states = read_states(root)
     constants = read_constants(root)
     manifest = Manifest(
@@ -180,6 +199,7 @@ def read_manifest(path: Path) -> Manifest:
         homepage=root.optional_text("homepage"),
         good_at=root.texts("good_at"),
         max_batch=root.integer("max_batch", lowest=1, highest=256, default=1),
+        method=method,
         decoder=read_decoder(root, lambda table: _weights(table, path)),
     )
     if manifest.decoder is not None and output.activation not in {"none", "sigmoid"}:

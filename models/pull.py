@@ -120,6 +120,8 @@ def pull_files(
         LicenceNotAccepted, PullFailed: as `pull`; what came before is kept.
     """
     files = files_of(manifest)
+    if not files:
+        raise PullFailed(f"model '{manifest.name}' has no weights: it can be used as it is")
     if len(files) > 1:
         if sha256 is not None:
             raise PullFailed(

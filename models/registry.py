@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from models import weights
 from models.errors import ManifestError, ModelNotBuilt, ModelNotFound, WrongKindOfModel
+from models.key_model import KeyModel
 from models.licences import refusal, require_accepted
+from models.loaded import Loaded
 from models.manifest import Manifest, files_of, read_manifest
 from models.model import Model
 from models.onnx_engine import OnnxEngine
@@ -26,7 +28,6 @@ from models.target import Target
 
 if TYPE_CHECKING:
     from models.device_loading import Progress
-    from models.device_model import DeviceModel
 
 HERE = Path(__file__).parent
 BUILTIN_DIR = HERE / "builtin"
@@ -63,6 +64,10 @@ class Registry:
     def problems(self) -> list[str]:
         """A sentence for each thing that is wrong in the folders: manifests, names used twice."""
         return list(self._catalogue[1])
+
+    def ready_made(self) -> list[str]:
+        """Names of the models that need no weights, sorted: they take no memory to load."""
+        return sorted(name for name, one in self._catalogue[0].items() if not one.has_network)
 
     def manifest(self, name: str) -> Manifest:
         """The model's manifest.
@@ -102,13 +107,13 @@ class Registry:
         max_batch: int = 0,
         on_progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> Model | DeviceModel:
+    ) -> Loaded:
         """The model, ready to run; not warm yet. Takes as long as reading its weights does, and
         minutes where TensorRT has to build a plan first.
 
         Args:
             name: as in `names`.
-            target: the device and its engine.
+            target: the device and its engine; a model without a network runs on the CPU anyway.
             threads: runs that may go on at once, on a CPU.
             max_batch: most images in one run; 0: the engine's choice, 1 on a CPU.
             on_progress: told what goes on and how far it is, 0..1, where that takes long.
@@ -127,6 +132,8 @@ class Registry:
                 f"model '{name}' answers prompts (points, a box or a mask) and finds no subject by "
                 f"itself: name another model here, as 'mattestream models list' lists them"
             )
+        if not manifest.has_network:
+            return KeyModel(manifest, threads=threads)
         if reason := _not_built(manifest, target):
             raise ModelNotBuilt(reason)
         require_accepted(manifest, self.accepted_licences)

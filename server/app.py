@@ -183,7 +183,8 @@ class App:
         self.host.start()
         try:
             await self._listen()
-            for name in dict.fromkeys((self.config.model, *self.config.load)):
+            names = (self.config.model, *self.config.load, *self.host.registry.ready_made())
+            for name in dict.fromkeys(names):
                 await self.host.load(name)
             if self.http is not None:
                 await self.http.start_batches()

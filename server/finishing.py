@@ -42,6 +42,9 @@ class Defaults:
 # Refinement makes better edges, but takes ten times what the rest of a cut-out takes, and on a GPU
 # it brings the alpha down to the host (docs/protocol.md has the figures): who wants it asks for it.
 DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
+# Where the background's colour is known, the subject's own colours come with the alpha for nothing.
+COLOURS_FOUND = Defaults(refine=Refine.OFF, decontaminate=1.0)
+_AT_FULL_SIZE = "the alpha was found at the picture's full size: refine was not applied"
 # A model whose pixel is no larger than this many of the picture's has seen all there is to see, as
 # a chroma key does: its alpha is left as it is.
 FINE_CELL_PX = 1.0
@@ -103,6 +106,7 @@ def finish(
     wanted: Plan,
     *,
     cell_px: float | None = None,
+    colours_u8: U8 | None = None,
 ) -> Finished:
     """The finished image.
 
@@ -113,6 +117,9 @@ def finish(
         wanted: what to make.
         cell_px: pixels of the source along one pixel of the model's own alpha; None: as of a model
             whose alpha is 320 px long.
+        colours_u8: (H, W, 3), the subject's own, where what found the alpha found them too; they
+            take the place of those that `decontaminate` would un-mix. Such an alpha is as fine as
+            the picture: it is not refined.
     """
     options = wanted.options
     # How sure the model was does not change by what is done afterwards; box and coverage do.
@@ -123,37 +130,49 @@ def finish(
     refined, refine = alpha_u8, wanted.refine
     if own is not None and options.refine is None:
         refine = Refine.OFF  # whoever cut it out has drawn its edges
+    notes: tuple[str, ...] = ()
+    if colours_u8 is not None and refine is not Refine.OFF:
+        refine = Refine.OFF
+        if options.refine is not None:
+            notes = (_AT_FULL_SIZE,)
     if refine is not Refine.OFF:
-        # Under a transparent pixel anything may lie: edges are what a viewer sees.
-        visible = rgb_u8 if own is None else cpu.composite(rgb_u8, own, WHITE)
         cell = max(alpha_u8.shape) / MODEL_SIDE if cell_px is None else cell_px
-        if refine is Refine.BEST:
-            refined = cpu.matte(visible, alpha_u8, cell_px=cell)
-        else:
-            refined = cpu.guided_refine(visible, alpha_u8, scale=cpu.window_cells(cell))
-        if own is not None:
-            refined = np.minimum(refined, own)
+        refined = _refined(rgb_u8, alpha_u8, own, refine, cell)
     alpha = shape(refined, options.edges)
     statistics = seen
     if alpha is not alpha_u8:
         after = cpu.alpha_statistics(alpha)
         statistics = AlphaStatistics(after.box, after.coverage, seen.uncertainty)
     strength = wanted.decontaminate
-    notes: tuple[str, ...] = ()
-    if strength and own is not None:
+    if strength and own is not None and colours_u8 is None:
         # Its colours are un-mixed already, or its edges would be cleaned twice.
         strength = 0.0
         if options.decontaminate:
-            notes = (_OWN_COLOURS,)
+            notes += (_OWN_COLOURS,)
     pixels = alpha
     if options.output is not Output.ALPHA:
         colours = rgb_u8
-        if strength:
+        if colours_u8 is not None:
+            colours = _mixed(rgb_u8, colours_u8, strength)
+        elif strength:
             colours = cpu.foreground(rgb_u8, refined, strength, shown_u8=alpha)
         if options.despill is not None:
             colours = cpu.despill(colours, options.despill.value)
         pixels = _put_together(colours, alpha, options)
     return Finished(pixels, alpha, statistics, refine, strength, notes)
+
+
+def _refined(
+    rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, refine: Refine, cell_px: float
+) -> U8:
+    """The alpha drawn to the picture's edges, (H, W)."""
+    # Under a transparent pixel anything may lie: edges are what a viewer sees.
+    visible = rgb_u8 if own_alpha_u8 is None else cpu.composite(rgb_u8, own_alpha_u8, WHITE)
+    if refine is Refine.BEST:
+        refined = cpu.matte(visible, alpha_u8, cell_px=cell_px)
+    else:
+        refined = cpu.guided_refine(visible, alpha_u8, scale=cpu.window_cells(cell_px))
+    return refined if own_alpha_u8 is None else np.minimum(refined, own_alpha_u8)
 
 
 def shape(alpha_u8: U8, edges: Edges) -> U8:
@@ -170,6 +189,13 @@ def shape(alpha_u8: U8, edges: Edges) -> U8:
     if edges.feather_px:
         alpha = cpu.feather(alpha, edges.feather_px)
     return alpha
+
+
+def _mixed(first_u8: U8, second_u8: U8, share: float) -> U8:
+    """`share` of the second, the rest of the first."""
+    if share in (0, 1):
+        return second_u8 if share else first_u8
+    return np.asarray(cv2.addWeighted(second_u8, share, first_u8, 1 - share, 0), np.uint8)
 
 
 def _put_together(colours: U8, alpha: U8, options: Options) -> U8:

@@ -92,6 +92,23 @@ class Edges:
     feather_px: float = 0.0  # 0..100, standard deviation
 
 
+class Method(StrEnum):
+    """How a subject is told from its background."""
+
+    MODEL = "model"
+    CHROMA_KEY = "chroma-key"
+
+
+@dataclass(frozen=True, slots=True)
+class ChromaKey:
+    """How a screen of one colour is taken away; see `kernels.cpu.chroma_key`."""
+
+    color: Color | None = None  # opaque, not grey; None: found in the picture
+    tolerance: float = 0.12  # 0..0.9
+    softness: float = 0.7  # 0..1
+    despill: float = 1.0  # 0..1
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to make of one image; built only by code that has checked the values."""
@@ -107,6 +124,7 @@ class Options:
     edges: Edges = Edges()
     decontaminate: float | None = 0.0  # 0..1; None: the pipeline's choice
     despill: Despill | None = None
+    chroma_key: ChromaKey = ChromaKey()  # read by the models of that method alone
 
 
 @dataclass(frozen=True, slots=True)

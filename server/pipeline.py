@@ -22,7 +22,7 @@ from kernels.reference import AlphaStatistics
 from kernels.transfer import Copies
 from server.codecs.encode import Encoded
 from server.codecs.header import Limits
-from server.job import Options, Refine, Source
+from server.job import Color, Method, Options, Refine, Source
 from server.streams.memory import StreamMemory
 
 
@@ -51,6 +51,8 @@ class Outcome:
     refine: Refine = Refine.OFF  # what was really done
     decontaminate: float = 0.0  # 0..1, likewise
     notes: tuple[str, ...] = ()  # sentences for the report
+    method: Method = Method.MODEL
+    removed_color: Color | None = None  # by the methods that go by one
 
 
 class Pipeline(Protocol):

@@ -17,17 +17,19 @@ import structlog
 from kernels.device import DeviceError
 from mattestream.v1 import report_pb2
 from models.errors import DeviceNotAvailable
+from models.key_model import KeyModel
+from models.loaded import Loaded
 from models.model import Model
 from models.target import Target
 from server.batcher import Batcher
 from server.codecs.header import Limits
 from server.host_pipeline import HostPipeline
+from server.key_pipeline import KeyPipeline
 from server.pipeline import Pipeline
 from server.replies import model_used
 from server.workers import Lane, Stage, Workers
 
 if TYPE_CHECKING:
-    from models.device_model import DeviceModel
     from server.codecs.nv_jpeg import NvJpegDecoder
 
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 class Replica:
     """A loaded model and what goes with it."""
 
-    model: Model | DeviceModel
+    model: Loaded
     pipeline: Pipeline
     batcher: Batcher
     tensors: Batcher  # of inputs that callers have prepared themselves: `Pipeline.run_tensors`
@@ -67,7 +69,7 @@ class Replica:
 
 
 def make_replica(
-    model: Model | DeviceModel,
+    model: Loaded,
     target: Target,
     workers: Workers,
     limits: Limits,
@@ -126,7 +128,7 @@ def make_replica(
 
 
 def make_pipeline(
-    model: Model | DeviceModel,
+    model: Loaded,
     target: Target,
     limits: Limits,
     *,
@@ -151,6 +153,8 @@ def make_pipeline(
     """
     if isinstance(model, Model):
         return HostPipeline(model, limits)
+    if isinstance(model, KeyModel):
+        return KeyPipeline(model, limits)
     from server.device_pipeline import DevicePipeline  # what a GPU needs is not read on a CPU
 
     decoder = None if gpu_jpeg == "off" else _jpeg_decoder(target, required=gpu_jpeg == "on")

@@ -80,14 +80,15 @@ class ReplicaLoader:
         self._stopping.set()
 
     def load(self, name: str) -> tuple[Replica, ...]:
-        """The model on every device, warm.
+        """The model on every device, warm; once, on the CPU, where it has no network.
 
         Raises:
             ModelError: it cannot be had; what was loaded of it is freed.
         """
         replicas: list[Replica] = []
+        has_network = self.registry.manifest(name).has_network
         try:
-            for target in self._find_targets():
+            for target in self._find_targets() if has_network else (Target(),):
                 replicas.append(self._on(target, name))  # noqa: PERF401 - those made are freed
         except BaseException:
             for replica in replicas:

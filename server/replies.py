@@ -6,18 +6,13 @@ the CLI's local mode, so that both tell the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mattestream.v1 import image_pb2, options_pb2, report_pb2
-from models.model import Model
+from models.loaded import Loaded
 from server.batcher import Inferred
-from server.job import PixelFormat, Refine
+from server.job import Method, PixelFormat, Refine
 from server.pipeline import Opened, Outcome
 from server.shared_memory.door import SharedTarget
 from server.shared_memory.policy import SharedMemoryWrong
-
-if TYPE_CHECKING:
-    from models.device_model import DeviceModel
 
 _PIXEL_FORMATS = {
     PixelFormat.RGB8: image_pb2.PIXEL_FORMAT_RGB8,
@@ -28,6 +23,11 @@ _REFINES = {
     Refine.OFF: options_pb2.REFINE_OFF,
     Refine.FAST: options_pb2.REFINE_FAST,
     Refine.BEST: options_pb2.REFINE_BEST,
+}
+
+_METHODS = {
+    Method.MODEL: report_pb2.METHOD_MODEL,
+    Method.CHROMA_KEY: report_pb2.METHOD_CHROMA_KEY,
 }
 
 
@@ -73,7 +73,7 @@ def fill_shared(result: image_pb2.Result, outcome: Outcome, target: SharedTarget
     shared.layout.width, shared.layout.height = encoded.width, encoded.height
 
 
-def model_used(model: Model | DeviceModel) -> report_pb2.ModelUsed:
+def model_used(model: Loaded) -> report_pb2.ModelUsed:
     """The model as every report names it."""
     engine = model.engine
     return report_pb2.ModelUsed(
@@ -115,6 +115,9 @@ def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
     report.uncertainty = statistics.uncertainty
     report.refine = _REFINES[outcome.refine]
     report.decontaminate = outcome.decontaminate
+    report.method = _METHODS[outcome.method]
+    if (color := outcome.removed_color) is not None:
+        report.removed_color = f"#{color.red:02x}{color.green:02x}{color.blue:02x}"
     report.notes.extend(outcome.notes)
     for name in outcome.copies.__dataclass_fields__:
         setattr(report.copies, name, getattr(outcome.copies, name))

@@ -171,7 +171,7 @@ def _print_models(known: list[models_pb2.Model]) -> None:
             escape(model.name) + star,
             _STATES.get(model.state, "unknown"),
             escape(licence),
-            f"{model.input_width}x{model.input_height}",
+            _input_of(model),
             escape(model.description),
         )
     open_console().print(table)
@@ -191,13 +191,17 @@ def _print_model(model: models_pb2.Model) -> None:
             "reason": model.reason,
             "licence": model.license,
             "commercial use": "allowed" if model.commercial_use else "not allowed",
-            "sha256": model.weights_sha256 or "not pinned",
-            "input": f"{model.input_width}x{model.input_height}",
+            "sha256": model.weights_sha256 or ("not pinned" if model.input_width else "no weights"),
+            "input": _input_of(model),
             "max batch": str(model.max_batch),
             "engine": model.engine,
             "device": model.device,
         }
     )
+
+
+def _input_of(model: models_pb2.Model) -> str:
+    return f"{model.input_width}x{model.input_height}" if model.input_width else "any size"
 
 
 def _print_facts(facts: dict[str, str]) -> None:

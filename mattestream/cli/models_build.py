@@ -171,6 +171,8 @@ def _verified(registry: Registry, name: str) -> tuple[Manifest, VerifiedWeights]
     if reason := registry.availability(name):
         raise Failure(reason)
     manifest = registry.manifest(name)
+    if not manifest.has_network:
+        raise Failure(f"model '{name}' has no network: there is nothing to build")
     return manifest, verified_weights(manifest, registry.cache_dir)
 
 

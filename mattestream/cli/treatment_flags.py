@@ -54,6 +54,29 @@ _FLAGS = (
         type=click.Choice(list(DESPILLS)),
         help="Removes the cast of a screen of this colour.",
     ),
+    click.option(
+        "--key",
+        metavar="COLOUR|auto",
+        help="Keys on a screen of this colour, by the model chroma-key.",
+    ),
+    click.option(
+        "--key-tolerance",
+        type=float,
+        metavar="0..0.9",
+        help="Share of subject up to which a pixel is screen.  [default: 0.12]",
+    ),
+    click.option(
+        "--key-softness",
+        type=float,
+        metavar="0..1",
+        help="Width of the edge from there on.  [default: 0.7]",
+    ),
+    click.option(
+        "--key-despill",
+        type=float,
+        metavar="0..1",
+        help="How much of the screen's light is taken off the subject.  [default: 1]",
+    ),
 )
 
 

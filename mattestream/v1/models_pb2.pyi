@@ -86,15 +86,15 @@ class Model(_message.Message):
     commercial_use: _builtins.bool
     """True when the weights may be used commercially."""
     weights_sha256: _builtins.str
-    """SHA-256 of the weights, 64 lower-case hex digits; empty when the manifest pins none."""
+    """SHA-256 of the weights, 64 lower-case hex digits; empty when the manifest pins none, or there are none."""
     state: Global___ModelState.ValueType
     """Where it stands."""
     reason: _builtins.str
     """Why it is unavailable and what to do; empty otherwise."""
     input_width: _builtins.int
-    """Columns of the network's input in pixels."""
+    """Columns of the network's input in pixels; 0 for a model without a network, which works at the picture's own size."""
     input_height: _builtins.int
-    """Rows of the network's input in pixels."""
+    """Rows of the network's input in pixels, likewise."""
     engine: _builtins.str
     """Engine and version that run it, when loaded."""
     device: _builtins.str

@@ -66,7 +66,7 @@ class ModelUsed(_message.Message):
     version: _builtins.str
     """Version from its manifest."""
     weights_sha256: _builtins.str
-    """SHA-256 of the weights, 64 lower-case hex digits."""
+    """SHA-256 of the weights, 64 lower-case hex digits; empty for a model without weights."""
     license: _builtins.str
     """Licence of the weights as an SPDX id, or the manifest's own words."""
     engine: _builtins.str

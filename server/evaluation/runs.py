@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import cv2
 import numpy as np
 
+from models.loaded import Loaded
 from models.metrics import METRICS, fringe
-from models.model import Model
 from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
 from server.config import Config
@@ -24,9 +24,6 @@ from server.evaluation.settings import DEFAULTS, read_settings
 from server.job import Options
 from server.pipeline import Pipeline, Removed, remove_one
 from server.replica import make_pipeline
-
-if TYPE_CHECKING:
-    from models.device_model import DeviceModel
 
 EMPTY_METRICS = ("mae", "mse", "sad")  # the others tell nothing where there is no subject
 STAGES = ("decode", "prepare", "infer", "finish")
@@ -39,7 +36,7 @@ class Run:
     label: str  # "matte-s, refine=fast"
     settings: str  # as they were written; "defaults" for none
     options: Options
-    model: Model | DeviceModel
+    model: Loaded
     pipeline: Pipeline
 
 
@@ -96,7 +93,7 @@ class Bench:
         ]
         self.limits = Limits(config.max_megapixels, config.max_side_px)
         self.runs: list[Run] = []
-        self._opened: dict[str, tuple[Model | DeviceModel, Pipeline]] = {}
+        self._opened: dict[str, tuple[Loaded, Pipeline]] = {}
         self._threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # one core, as each of a server's workers has
         try:
@@ -127,7 +124,7 @@ class Bench:
         self._opened.clear()
         cv2.setNumThreads(self._threads)
 
-    def _open(self, config: Config, name: str) -> tuple[Model | DeviceModel, Pipeline]:
+    def _open(self, config: Config, name: str) -> tuple[Loaded, Pipeline]:
         if name not in self._opened:
             target = targets(config)[0]
             model = open_registry(config).load(name, target)

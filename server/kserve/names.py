@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from models.errors import ModelNotFound
 from models.manifest import Manifest
 from server.kserve.errors import ModelNotServing, VersionUnknown
 from server.model_host import ModelHost, ModelLoading, ModelNotLoaded, State
@@ -43,9 +44,10 @@ class Face:
         return self.manifest.version
 
 
-def faces_of(manifest: Manifest) -> tuple[Face, Face]:
-    """The network, then the pipeline."""
-    return Face(manifest, is_pipeline=False), Face(manifest, is_pipeline=True)
+def faces_of(manifest: Manifest) -> tuple[Face, ...]:
+    """The network, where it has one, then the pipeline."""
+    pipeline = Face(manifest, is_pipeline=True)
+    return (Face(manifest, is_pipeline=False), pipeline) if manifest.has_network else (pipeline,)
 
 
 def find_face(host: ModelHost, name: str, version: str = "") -> Face:
@@ -53,7 +55,7 @@ def find_face(host: ModelHost, name: str, version: str = "") -> Face:
     first.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: there is no such model, or it has no network.
         VersionUnknown: it has another version.
     """
     if name in host.registry.names() or not name.endswith(PIPELINE_SUFFIX):
@@ -61,6 +63,10 @@ def find_face(host: ModelHost, name: str, version: str = "") -> Face:
     else:
         manifest = host.registry.manifest(name.removesuffix(PIPELINE_SUFFIX))
         face = Face(manifest, is_pipeline=True)
+    if face not in (known := faces_of(face.manifest)):
+        raise ModelNotFound(
+            f"model '{name}' has no network to run on tensors: ask for '{known[0].name}'"
+        )
     if version not in (*ANY_VERSION, face.version):
         raise VersionUnknown(
             f"model '{face.name}' has no version '{version}': its only one is '{face.version}', "

@@ -71,7 +71,7 @@ async def unload(host: ModelHost, request: control_pb2.RepositoryModelUnloadRequ
 
 
 def loaded(host: ModelHost) -> Iterator[Face]:
-    """Both faces of every model that is ready."""
+    """The faces of every model that is ready."""
     for name in host.registry.names():
         if host.state(name)[0] is State.READY:
             yield from faces_of(host.registry.manifest(name))

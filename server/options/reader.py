@@ -68,7 +68,7 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
     if made is Output.ALPHA:
         foreground.refuse(message.foreground, made)
     return Options(
-        model=message.model or None,
+        model=chroma_key.read_model(message),
         output=made,
         format=packed.format,
         quality=packed.quality,
@@ -79,6 +79,7 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         edges=edges.read_edges(message.edges),
         decontaminate=foreground.read_decontaminate(message.foreground),
         despill=foreground.read_despill(message.foreground),
+        chroma_key=chroma_key.read_chroma_key(message.chroma_key),
     )
 
 

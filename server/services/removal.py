@@ -24,7 +24,7 @@ from server.errors import forget_frames, status_of
 from server.job import EncodedSource, Options, Source
 from server.metrics import Metrics
 from server.model_host import ModelHost
-from server.option_rules import NotBuilt
+from server.option_rules import InvalidOption, NotBuilt
 from server.options import read_options, read_source
 from server.remover import Job, Remover
 from server.shared_memory.door import SharedMemory, SharedSource
@@ -159,8 +159,15 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             # Asked once here so that a wrong name ends the stream; each frame asks again, so that
             # the stream does not keep a model loaded that it is not using.
             used = replica.used
+            manifest = replica.model.manifest
+            finds_key = not manifest.has_network and plan.options.chroma_key.color is None
             session = Session(
-                plan, used.weights_sha256, is_recurrent=replica.model.manifest.is_recurrent
+                plan, used.weights_sha256, remembers=manifest.is_recurrent or finds_key
+            )
+        if plan.smooth and not manifest.has_network:
+            raise InvalidOption(
+                f"option temporal.smooth is set, but model '{manifest.name}' finds every frame's "
+                "alpha in its own pixels, which needs no smoothing: leave it unset"
             )
         if plan.smooth and used.device != "cpu":
             raise NotBuilt(

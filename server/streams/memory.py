@@ -41,11 +41,13 @@ class StreamMemory:
 
     Attributes:
         resets: times it began anew, by a change of size or a cut to another scene.
+        screen: colour of the screen that its frames are keyed on, R G B 0..255, once one was found.
     """
 
     def __init__(self, smooth: float = 0.0) -> None:
         self.smooth = smooth
         self.resets = 0
+        self.screen: tuple[float, float, float] | None = None
         self._seen: Seen | None = None
         self._alpha: F32 | None = None  # as shown; kept for `smooth` alone
         self._states: States | None = None

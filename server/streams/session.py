@@ -27,17 +27,17 @@ class Session:
     Args:
         plan: of the stream.
         model_digest: of the weights; what is remembered fits these alone.
-        is_recurrent: the model carries states.
+        remembers: the model carries something from frame to frame.
 
     Attributes:
         last_frame_id: of the last answer that was written; None before the first.
     """
 
-    def __init__(self, plan: StreamPlan, model_digest: str, *, is_recurrent: bool) -> None:
+    def __init__(self, plan: StreamPlan, model_digest: str, *, remembers: bool) -> None:
         self.fits = (plan.fingerprint, plan.skip_unchanged, model_digest)
         self.last_frame_id: int | None = None
         self._caller = f"stream-{next(_NUMBERS)}"
-        self._memory = StreamMemory(plan.smooth) if plan.smooth or is_recurrent else None
+        self._memory = StreamMemory(plan.smooth) if plan.smooth or remembers else None
         self._last = LastResult() if plan.skip_unchanged else None
         self.begin_again()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.errors import ManifestError
-from models.manifest import read_manifest
+from models.manifest import files_of, read_manifest
 from models.states import State
 
 SMALLEST = """
@@ -245,6 +245,15 @@ def test_each_mistake_gets_one_sentence_with_key_value_and_what_is_allowed(
     found = problems(tmp_path, text)
     assert len(found) == 1
     assert found[0].startswith(sentence)
+
+
+def test_a_model_without_a_network_has_no_weights_and_no_plane(tmp_path):
+    text = SMALLEST.partition("[weights]")[0] + 'method = "chroma-key"\n'
+    manifest = read_manifest(written(tmp_path, text))
+    assert not manifest.has_network
+    assert files_of(manifest) == ()
+    sentence = "'weights' is not a key"
+    assert any(sentence in each for each in problems(tmp_path, text + '[weights]\nfile = "a"\n'))
 
 
 def test_all_mistakes_of_a_file_come_out_at_once(tmp_path):

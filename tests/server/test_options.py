@@ -307,4 +307,4 @@ def test_shared_memory_is_refused_where_no_service_took_it_and_says_what_to_send
 
 def test_built_rules_are_the_ones_this_version_claims() -> None:
     built = {path for path, rule in RULES.items() if isinstance(rule, Built)}
-    assert built == {"model", "background.color", "keep_metadata"}
+    assert built == {"model", "background.color", "keep_metadata", "chroma_key.color"}

@@ -82,7 +82,7 @@ async def test_a_server_that_keeps_none_says_so(serve: Serve) -> None:
 
 
 def session(smooth: float = 0.5) -> Session:
-    return Session(StreamPlan(options=None, window=1, smooth=smooth), "digest", is_recurrent=False)
+    return Session(StreamPlan(options=None, window=1, smooth=smooth), "digest", remembers=False)
 
 
 async def test_what_is_left_is_forgotten_after_its_time() -> None:
