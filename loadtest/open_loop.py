@@ -22,7 +22,7 @@ import grpc
 
 from loadtest.load_process import LoadProcess
 from loadtest.photos import load_photos
-from mattestream.v1 import removal_pb2, removal_pb2_grpc
+from mattestream.v1 import options_pb2, removal_pb2, removal_pb2_grpc
 
 OK = "OK"
 # A caller is a connection: several of them, because the server gives callers turns.
@@ -130,6 +130,8 @@ async def _serve(spec: OpenLoopSpec) -> None:
         request = removal_pb2.RemoveRequest()
         request.image.encoded = photo.data
         request.options.model = spec.model
+        request.options.edges.refine = options_pb2.REFINE_OFF  # what is measured is the serving
+        request.options.foreground.decontaminate = 0
         requests.append(request)
     # The stubs and not the client: its retries would turn refusals into waiting.
     options = (

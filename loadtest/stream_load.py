@@ -125,7 +125,10 @@ class Counted:
         """Sends until `is_over`, and reads what is still to come."""
         call = self._stub.RemoveStream()
         options = options_pb2.RemoveOptions(
-            model=model, output=options_pb2.OUTPUT_ALPHA, format=options_pb2.FORMAT_RAW
+            model=model,
+            output=options_pb2.OUTPUT_ALPHA,
+            format=options_pb2.FORMAT_RAW,
+            edges=options_pb2.Edges(refine=options_pb2.REFINE_OFF),  # the engine alone has none
         )
         config = removal_pb2.StreamConfig(options=options)
         await call.write(removal_pb2.RemoveStreamRequest(config=config))

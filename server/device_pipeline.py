@@ -37,7 +37,7 @@ from server.codecs.header import Limits
 from server.codecs.raw import raw_to_rgb
 from server.device_intake import Intake, JpegDecoder
 from server.device_slots import Slot, SlotRing
-from server.finishing import DEFAULTS, Plan, plan
+from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
 from server.job import Format, Options, Output, RawSource, Source
 from server.pipeline import Opened, Outcome
@@ -125,7 +125,7 @@ class DevicePipeline:
         """
         started = perf_counter()
         self._device.use()
-        planned = plan(options, DEFAULTS)
+        planned = plan(options, DEVICE_DEFAULTS)
         found = self._intake.take(
             source,
             seat,
@@ -237,7 +237,9 @@ class DevicePipeline:
         rgb, own_alpha = _host_picture(opened)
         model = self.model
         cell_px = max(opened.width / model.alpha_width, opened.height / model.alpha_height)
-        finished = finish_on_host(rgb, alpha_u8, own_alpha, wanted, cell_px=cell_px)
+        finished = finish_on_host(
+            rgb, alpha_u8, own_alpha, wanted, cell_px=cell_px, check=opened.check
+        )
         decoded = opened.decoded
         finished_at = perf_counter()
         encoded = encode_result(

@@ -12,6 +12,7 @@ a caller does to the edge after that is taste, and shows more or less of those c
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -39,9 +40,12 @@ class Defaults:
     decontaminate: float  # 0..1; for outputs that have colours
 
 
-# Refinement makes better edges, but takes ten times what the rest of a cut-out takes, and on a GPU
-# it brings the alpha down to the host (docs/protocol.md has the figures): who wants it asks for it.
-DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
+# Both win in nearly every figure of docs/quality.md's table, for about 10 ms of a core at 1080p.
+# `best` wins by more and takes a fifth of a second: who wants it asks for it.
+DEFAULTS = Defaults(refine=Refine.FAST, decontaminate=1.0)
+# On a GPU the alpha would come down and wait for a core of the host, which is seldom what a GPU was
+# bought for: there both are for those who ask.
+DEVICE_DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
 # Where the background's colour is known, the subject's own colours come with the alpha for nothing.
 COLOURS_FOUND = Defaults(refine=Refine.OFF, decontaminate=1.0)
 _AT_FULL_SIZE = "the alpha was found at the picture's full size: refine was not applied"
@@ -107,6 +111,7 @@ def finish(
     *,
     cell_px: float | None = None,
     colours_u8: U8 | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Finished:
     """The finished image.
 
@@ -120,6 +125,7 @@ def finish(
         colours_u8: (H, W, 3), the subject's own, where what found the alpha found them too; they
             take the place of those that `decontaminate` would un-mix. Such an alpha is as fine as
             the picture: it is not refined.
+        check: called between the parts of long work; what it raises ends that.
     """
     options = wanted.options
     # How sure the model was does not change by what is done afterwards; box and coverage do.
@@ -137,7 +143,7 @@ def finish(
             notes = (_AT_FULL_SIZE,)
     if refine is not Refine.OFF:
         cell = max(alpha_u8.shape) / MODEL_SIDE if cell_px is None else cell_px
-        refined = _refined(rgb_u8, alpha_u8, own, refine, cell)
+        refined = _refined(rgb_u8, alpha_u8, own, refine, cell, check)
     alpha = shape(refined, options.edges)
     statistics = seen
     if alpha is not alpha_u8:
@@ -162,14 +168,19 @@ def finish(
     return Finished(pixels, alpha, statistics, refine, strength, notes)
 
 
-def _refined(
-    rgb_u8: U8, alpha_u8: U8, own_alpha_u8: U8 | None, refine: Refine, cell_px: float
+def _refined(  # noqa: PLR0917
+    rgb_u8: U8,
+    alpha_u8: U8,
+    own_alpha_u8: U8 | None,
+    refine: Refine,
+    cell_px: float,
+    check: Callable[[], None],
 ) -> U8:
     """The alpha drawn to the picture's edges, (H, W)."""
     # Under a transparent pixel anything may lie: edges are what a viewer sees.
     visible = rgb_u8 if own_alpha_u8 is None else cpu.composite(rgb_u8, own_alpha_u8, WHITE)
     if refine is Refine.BEST:
-        refined = cpu.matte(visible, alpha_u8, cell_px=cell_px)
+        refined = cpu.matte(visible, alpha_u8, cell_px=cell_px, check=check)
     else:
         refined = cpu.guided_refine(visible, alpha_u8, scale=cpu.window_cells(cell_px))
     return refined if own_alpha_u8 is None else np.minimum(refined, own_alpha_u8)

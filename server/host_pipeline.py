@@ -132,7 +132,9 @@ class HostPipeline:
             alpha_u8 = cpu.multiply_alpha(alpha_u8, decoded.alpha)
         cell_px = max(opened.width / answer.shape[1], opened.height / answer.shape[0])
         wanted = plan(options, DEFAULTS, cell_px)
-        finished = finish(decoded.rgb, alpha_u8, decoded.alpha, wanted, cell_px=cell_px)
+        finished = finish(
+            decoded.rgb, alpha_u8, decoded.alpha, wanted, cell_px=cell_px, check=opened.check
+        )
         finished_at = perf_counter()
         encoded = encode_result(
             finished.pixels, finished.alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi

@@ -10,6 +10,7 @@ local mode calls `remove_one`, which is the same three steps in the caller's thr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -26,6 +27,10 @@ from server.job import Color, Method, Options, Refine, Source
 from server.streams.memory import StreamMemory
 
 
+def nobody_asks() -> None:
+    """Nothing: for work that goes on to its end."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Opened:
     """A decoded image, ready for the model; pipelines add what they need of it."""
@@ -37,6 +42,8 @@ class Opened:
     decode_ms: float
     prepare_ms: float
     memory: StreamMemory | None = None  # of a stream's frames; read and written within `run`
+    # Raises when nobody waits for the image any more; called between the parts of long work.
+    check: Callable[[], None] = nobody_asks
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,22 +186,15 @@ class Remover:
                 inferred = await replica.batcher.infer(opened, job.deadline, job.place)
         replies.report_inferred(job.report, inferred)
         job.doing = "waiting to be finished"
-        await self._finishing.run(self._finish, job, replica, opened, inferred)
+        await _heard(job, self._finishing.run(self._finish, job, replica, opened, inferred))
 
     async def _in_one_go(self, job: Job, replica: Replica, seat: Any) -> None:
         """All stages in one worker. Where no batch is formed, going back to the event loop between
         them would only add wake-ups: 0.4 ms each, and more while the other cores are busy.
         """
-        work = asyncio.ensure_future(
-            self._opening.run_for(job.place, self._straight_through, job, replica, seat)
+        await _heard(
+            job, self._opening.run_for(job.place, self._straight_through, job, replica, seat)
         )
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            job.is_wanted = False
-            work.cancel()
-            await settled(work)
-            raise
 
     def _straight_through(self, job: Job, replica: Replica, seat: Any) -> None:
         opened = self._open(job, replica, seat)
@@ -231,7 +224,8 @@ class Remover:
 
     def _finish(self, job: Job, replica: Replica, opened: Opened, inferred: Inferred) -> None:
         self._check(job)
-        job.doing = "encoding the result"
+        job.doing = "finishing the result"
+        opened.check = lambda: self._check(job)
         outcome = replica.pipeline.close(opened, inferred.answer, job.options)
         replies.report_outcome(job.report, outcome)
         if job.shared_output is None:
@@ -252,6 +246,18 @@ class Remover:
             network_s=timings.infer_ms / report.batch_size / 1e3,
             rest_s=own_ms / 1e3,
         )
+
+
+async def _heard(job: Job, running: Coroutine[Any, Any, None]) -> None:
+    """Waits for a worker; cancelled, it tells the worker, which stops at its next look."""
+    work = asyncio.ensure_future(running)
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        job.is_wanted = False
+        work.cancel()
+        await settled(work)
+        raise
 
 
 def _treatment(job: Job) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ bounds the time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cpu.guided_refine import cell_means, follow, guided_refine, window_cells
-from kernels.cpu.matting_laplacian import MattingLaplacian, solve
+from kernels.cpu.matting_laplacian import MattingLaplacian, go_on, solve
 from kernels.cpu.tiles import Box, boxes
 
 U8 = NDArray[np.uint8]
@@ -44,7 +44,7 @@ FINE_PIXELS = 4_000_000
 FINE_STEPS = 8
 
 
-def matte(rgb_u8: U8, alpha_u8: U8, *, cell_px: float) -> U8:
+def matte(rgb_u8: U8, alpha_u8: U8, *, cell_px: float, check: Callable[[], None] = go_on) -> U8:
     """The model's alpha solved anew around the subject's edge, (H, W) uint8.
 
     Known is what lies further from the edge than the model can be wrong by, in its own cells, and
@@ -54,6 +54,7 @@ def matte(rgb_u8: U8, alpha_u8: U8, *, cell_px: float) -> U8:
         rgb_u8: (H, W, 3).
         alpha_u8: (H, W), a model's at the picture's size.
         cell_px: pixels of the picture along one pixel of the model's own alpha.
+        check: called every few milliseconds; what it raises ends the work.
     """
     first = guided_refine(rgb_u8, alpha_u8, scale=window_cells(cell_px))
     scale = max(round(CELL_SHARE * cell_px), _coarsest(alpha_u8), 1)
@@ -70,16 +71,23 @@ def matte(rgb_u8: U8, alpha_u8: U8, *, cell_px: float) -> U8:
     sure = np.square(2 * alpha - 1)
     weight = np.where(unknown, np.float32(HINT_WEIGHT) * sure, np.float32(SURE_WEIGHT))
     target = np.where(unknown, alpha, np.rint(alpha))
-    return _solved(rgb_u8, first, (unknown, weight, target, alpha), scale)
+    return _solved(rgb_u8, first, (unknown, weight, target, alpha), scale, check)
 
 
-def solve_trimap(rgb_u8: U8, trimap_u8: U8, hint_alpha_u8: U8 | None = None) -> U8:
+def solve_trimap(
+    rgb_u8: U8,
+    trimap_u8: U8,
+    hint_alpha_u8: U8 | None = None,
+    *,
+    check: Callable[[], None] = go_on,
+) -> U8:
     """Alpha of what a trimap leaves open, (H, W) uint8: exactly 0 and 255 where the trimap is.
 
     Args:
         rgb_u8: (H, W, 3).
         trimap_u8: (H, W); 0 is background, 255 is subject, everything between is unknown.
         hint_alpha_u8: (H, W), a model's alpha, weighed lightly in the unknown part; None: none.
+        check: as in `matte`.
     """
     known = (trimap_u8 == 0) | (trimap_u8 == 255)
     if known.all():
@@ -91,11 +99,17 @@ def solve_trimap(rgb_u8: U8, trimap_u8: U8, hint_alpha_u8: U8 | None = None) -> 
     unknown = (cell_means(np.where(known, np.uint8(0), np.uint8(255)), scale) > 0).view(np.uint8)
     free = np.square(2 * alpha - 1) * np.float32(0 if hint_alpha_u8 is None else HINT_WEIGHT)
     weight = np.where(unknown, np.maximum(free, np.float32(1e-4)), np.float32(SURE_WEIGHT))
-    solved = _solved(rgb_u8, first, (unknown, weight, alpha, alpha), scale)
+    solved = _solved(rgb_u8, first, (unknown, weight, alpha, alpha), scale, check)
     return np.where(known, trimap_u8, solved)
 
 
-def _solved(rgb_u8: U8, first_u8: U8, problem: tuple[U8, F32, F32, F32], scale: int) -> U8:
+def _solved(
+    rgb_u8: U8,
+    first_u8: U8,
+    problem: tuple[U8, F32, F32, F32],
+    scale: int,
+    check: Callable[[], None],
+) -> U8:
     """The alpha of both stages, (H, W) uint8.
 
     Args:
@@ -103,6 +117,7 @@ def _solved(rgb_u8: U8, first_u8: U8, problem: tuple[U8, F32, F32, F32], scale: 
         first_u8: (H, W), what stays where nothing is unknown.
         problem: of the cells, each (h, w): what is unknown, weight, target, start of `solve`.
         scale: pixels along a cell's side.
+        check: as in `matte`.
     """
     unknown, weight, target, start = problem
     # Only around what is unknown; the rest would be solved for its own value.
@@ -114,7 +129,7 @@ def _solved(rgb_u8: U8, first_u8: U8, problem: tuple[U8, F32, F32, F32], scale: 
     laplacian = MattingLaplacian(guide, COARSE_RADIUS, EPSILON)
     cells = target.copy()
     cells[part.view] = solve(
-        laplacian, weight[part.view], target[part.view], start[part.view], COARSE_STEPS
+        laplacian, weight[part.view], target[part.view], start[part.view], COARSE_STEPS, check
     )
     cells = _stretched(cells)
     height, width = first_u8.shape
@@ -126,10 +141,10 @@ def _solved(rgb_u8: U8, first_u8: U8, problem: tuple[U8, F32, F32, F32], scale: 
     coarse = follow(
         rgb_u8, cells, coarse, scale=scale, radius=2, epsilon=FOLLOW_EPSILON, contrast=CONTRAST
     )
-    return _fine(rgb_u8, coarse, scale)
+    return _fine(rgb_u8, coarse, scale, check)
 
 
-def _fine(rgb_u8: U8, start_u8: U8, scale: int) -> U8:
+def _fine(rgb_u8: U8, start_u8: U8, scale: int, check: Callable[[], None]) -> U8:
     """The alpha solved at full resolution where it is neither 0 nor 1, box by box."""
     soft = cast(U8, cv2.inRange(start_u8, 8, 247))
     brush = np.ones((scale | 1, scale | 1), np.uint8)
@@ -151,7 +166,7 @@ def _fine(rgb_u8: U8, start_u8: U8, scale: int) -> U8:
         rim[2:-2, 2:-2] = False
         weight[rim] = SURE_WEIGHT
         laplacian = MattingLaplacian(guide, 1, EPSILON)
-        alpha = _stretched(solve(laplacian, weight, start, start, FINE_STEPS))
+        alpha = _stretched(solve(laplacian, weight, start, start, FINE_STEPS, check))
         result[box.view] = cv2.convertScaleAbs(alpha[box.inside(around)], alpha=255)
     return result
 

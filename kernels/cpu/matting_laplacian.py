@@ -7,6 +7,7 @@ some twenty planes of its size and no sparse matrix of 81 numbers a pixel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import cv2
@@ -118,8 +119,17 @@ class MattingLaplacian:
         return summed
 
 
-def solve(
-    laplacian: MattingLaplacian, weight: F32, target: F32, start: F32, iterations: int
+def go_on() -> None:
+    """The look around of those who wait for the end whatever happens."""
+
+
+def solve(  # noqa: PLR0917
+    laplacian: MattingLaplacian,
+    weight: F32,
+    target: F32,
+    start: F32,
+    iterations: int,
+    check: Callable[[], None] = go_on,
 ) -> F32:
     """Alpha that makes alpha^T L alpha + sum of weight (alpha - target)^2 small, (h, w), not
     clipped: conjugate gradients, preconditioned by the diagonal.
@@ -130,6 +140,7 @@ def solve(
         target: (h, w).
         start: (h, w), where to begin; it is not changed.
         iterations: at most so many products with L, and one more.
+        check: called before each of them; what it raises ends the work.
     """
     scale = 1 / np.maximum(laplacian.diagonal + weight, np.float32(1e-4))
     alpha = start.copy()
@@ -139,6 +150,7 @@ def solve(
     direction = step.copy()
     size = _dot(rest, step)
     for _ in range(iterations):
+        check()
         product = laplacian(direction)
         product += weight * direction
         curve = _dot(direction, product)

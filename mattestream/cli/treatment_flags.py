@@ -47,7 +47,7 @@ _FLAGS = (
         "--decontaminate",
         type=float,
         metavar="0..1",
-        help="Takes the old background's colour out of the edge.  [default: 0.8; 0 on a GPU]",
+        help="Takes the old background's colour out of the edge.  [default: 1; 0 on a GPU]",
     ),
     click.option(
         "--despill",

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import asyncio
 
+import cv2
 import grpc
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from server.deadline import Deadline, DeadlineExpired
-from server.job import EncodedSource, Options
+from server.job import EncodedSource, Format, Options, Output, PixelFormat, RawSource, Refine
 from server.remover import Job
 from tests.server.fakes import (
     ManualClock,
@@ -155,3 +157,18 @@ async def test_a_request_cancelled_in_the_queue_costs_nothing_more(serve: Serve)
         engine.open.set()
         await first
         assert len(engine.batches) == runs + 1
+
+
+async def test_long_work_on_an_edge_ends_when_its_caller_has_gone(served: Served) -> None:
+    rgb = np.random.default_rng(2).integers(0, 90, (1500, 2000, 3), np.uint8)
+    cv2.circle(rgb, (1000, 750), 500, (255, 255, 255), -1)
+    source = RawSource(rgb.tobytes(), PixelFormat.RGB8, 2000, 1500)
+    options = Options(output=Output.ALPHA, format=Format.RAW, refine=Refine.BEST)
+    deadline = Deadline.after(30)
+    job = Job(source, options, deadline, arrived_at=deadline.clock())
+    work = asyncio.create_task(served.app.remover.remove(job, wait=False))
+    await eventually(lambda: job.doing == "finishing the result", "its edge is worked on")
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert (job.result.ByteSize(), served.app.admission.images) == (0, 0)

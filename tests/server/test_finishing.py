@@ -25,7 +25,7 @@ from models.registry import Registry
 from server import replies
 from server.codecs.header import Limits
 from server.device_pipeline import DevicePipeline
-from server.finishing import DEFAULTS, Defaults, finish, plan
+from server.finishing import DEFAULTS, DEVICE_DEFAULTS, Defaults, finish, plan
 from server.host_pipeline import HostPipeline
 from server.job import (
     Color,
@@ -41,6 +41,7 @@ from server.job import (
 )
 from server.options import read_options
 from server.pipeline import Outcome, Pipeline, remove_one
+from server.remover import GivenUp
 from tests.fakes.emulated_engine import EmulatedRegistry
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cpu.pictures import soft_subject
@@ -180,7 +181,9 @@ def test_the_report_says_what_was_really_done(pipeline: Pipeline) -> None:
 
 def test_what_the_caller_leaves_open_is_the_pipelines_choice() -> None:
     options = read_options(options_pb2.RemoveOptions(), stream=False)
-    assert plan(options, DEFAULTS).is_plain
+    assert plan(options, DEVICE_DEFAULTS).is_plain
+    on_host = plan(options, DEFAULTS, cell_px=6)
+    assert (on_host.refine, on_host.decontaminate) == (Refine.FAST, 1)
     asking = Defaults(refine=Refine.FAST, decontaminate=0.8)
     chosen = plan(options, asking)
     assert (chosen.refine, chosen.decontaminate) == (Refine.FAST, 0.8)
@@ -203,6 +206,24 @@ def test_the_refinement_asked_for_is_done_and_named(pipeline: Pipeline, refine: 
     refined = outcome_of(pipeline, replace(ALPHA, refine=refine))
     assert refined.encoded.data != plain.encoded.data
     assert refined.refine is refine
+
+
+def test_matting_ends_when_nobody_waits_for_it_any_more(pipeline: Pipeline) -> None:
+    looks: list[int] = []
+
+    def check() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            raise GivenUp
+
+    options = replace(ALPHA, refine=Refine.BEST)
+    with pipeline.seat() as seat:
+        opened = pipeline.open(scene(), options, seat)
+        (answer,) = pipeline.run([opened])
+        opened.check = check
+        with pytest.raises(GivenUp):
+            pipeline.close(opened, answer, options)
+    assert len(looks) == 3
 
 
 def test_the_subjects_box_is_that_of_the_result_and_the_uncertainty_the_models(

@@ -163,7 +163,8 @@ async def test_each_frame_of_a_stream_has_its_own_range(
     mine = block(3 * slot)
     async with serve(**ON) as served:
         stream = served.removal.RemoveStream()
-        await stream.write(config_message(window=3))
+        plain = options_pb2.RemoveOptions(edges=options_pb2.Edges(refine=options_pb2.REFINE_OFF))
+        await stream.write(config_message(window=3, options=plain))
         await stream.read()
         for number in range(3):
             mine.put(bytes([number * 100]) * RGB_BYTES, number * slot)

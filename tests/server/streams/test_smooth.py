@@ -14,7 +14,10 @@ from tests.server.fakes import request
 from tests.server.serving import Serve, Served
 from tests.server.streaming import open_stream, read_all
 
-SMOOTH = options_pb2.RemoveOptions(temporal=options_pb2.Temporal(smooth=0.8))
+SMOOTH = options_pb2.RemoveOptions(
+    temporal=options_pb2.Temporal(smooth=0.8),
+    edges=options_pb2.Edges(refine=options_pb2.REFINE_OFF),  # the levels are the model's
+)
 
 
 def grey(level: int, side: int = 32) -> removal_pb2.RemoveStreamRequest:
