@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -16,11 +17,15 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server.config import Config
+from server.gateway.connection import Connection
 from server.listener import StartError
 
 KEEP_ALIVE_S = 65  # longer than load balancers keep theirs, so that they close first
 HEADER_BYTES = 1 << 16
 BACKLOG = 1024
+
+# It warns of each request that is no HTTP; anyone could fill the log with those.
+logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 class _Server(uvicorn.Server):
@@ -66,6 +71,7 @@ class HttpListener:
         settings = uvicorn.Config(
             self._app,
             lifespan="off",
+            http=Connection,
             ws="none",
             log_config=None,
             access_log=False,

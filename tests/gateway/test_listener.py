@@ -16,6 +16,7 @@ import pytest
 
 from mattestream.v1 import removal_pb2_grpc
 from server.app import StartError
+from server.gateway import connection
 from tests.gateway.serving import Open
 from tests.server.fakes import picture, request
 from tests.server.serving import new_app
@@ -63,6 +64,36 @@ async def test_both_doors_are_open_and_close(open_gateway: Open) -> None:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nX: y"])
+async def test_a_head_that_does_not_end_is_given_up(
+    open_gateway: Open, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE_S", 0.05)
+    async with open_gateway(port=True) as it:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.http.port)
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_request_that_takes_its_time_is_not(
+    open_gateway: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE_S", 0.05)
+    async with open_gateway(port=True) as it:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.http.port)
+        head = b"POST /v1.0/removebg HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(head + b"Content-Length: 2\r\n\r\n{")
+        silent, late = await asyncio.open_connection("127.0.0.1", it.http.port)
+        assert await silent.read() == b""  # later than this one's head
+        writer.write(b"}")
+        assert b" 400 " in await reader.readuntil(b"\r\n")
+        for each in (late, writer):
+            each.close()
+            await each.wait_closed()
 
 
 async def test_tls_is_the_same_as_over_grpc(open_gateway: Open, tmp_path: Path) -> None:
