@@ -39,7 +39,7 @@ from server.device_intake import Intake, JpegDecoder
 from server.device_slots import Slot, SlotRing
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
-from server.job import Format, Options, Output, RawSource, Source
+from server.job import Color, Format, Options, Output, RawSource, Source
 from server.pipeline import Opened, Outcome
 
 KEEP_BYTES = 4 << 30
@@ -238,7 +238,13 @@ class DevicePipeline:
         model = self.model
         cell_px = max(opened.width / model.alpha_width, opened.height / model.alpha_height)
         finished = finish_on_host(
-            rgb, alpha_u8, own_alpha, wanted, cell_px=cell_px, check=opened.check
+            rgb,
+            alpha_u8,
+            own_alpha,
+            wanted,
+            cell_px=cell_px,
+            check=opened.check,
+            limits=self.limits,
         )
         decoded = opened.decoded
         finished_at = perf_counter()
@@ -258,6 +264,7 @@ class DevicePipeline:
             refine=finished.refine,
             decontaminate=finished.decontaminate,
             notes=finished.notes,
+            shown=finished.shown,
         )
 
     def free(self) -> None:
@@ -356,11 +363,11 @@ def _wanted(plan: Plan, width: int, height: int) -> Wanted:
         output = FinishOutput.ALPHA  # a zip's colours are the picture's own, still on the host
     elif options.output is Output.CUTOUT:
         output = FinishOutput.CUTOUT
-    elif options.background is None:
-        raise ValueError("a composite needs a background; server.options should have said so")
     else:
         behind = options.background
-        color = (behind.red, behind.green, behind.blue, behind.alpha)
+        if not isinstance(behind, Color):
+            raise ValueError("a composite needs a background; server.options should have said so")
+        color = behind.rgba
         if behind.alpha == 0:
             output = FinishOutput.CUTOUT
         else:

@@ -2,7 +2,7 @@
 behind.
 
     alpha -> refine -> levels -> specks, holes -> shift -> feather
-          -> the subject's colours -> despill -> cut-out or composite
+          -> the subject's colours -> despill -> crop, shadow, background
 
 Called by `server.host_pipeline` for every image, and by `server.device_pipeline` for what its fused
 kernel does not do. Colours are un-mixed with the refined alpha, which is nearest to the truth; what
@@ -12,7 +12,7 @@ a caller does to the edge after that is taste, and shows more or less of those c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -20,11 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
+from kernels.framing import Frame
 from kernels.reference import AlphaStatistics
+from server.codecs.header import Limits
 from server.job import Edges, Format, Options, Output, Refine
+from server.looks import Look, Wanted, dress
 
 U8 = NDArray[np.uint8]
 
+_MADE: Mapping[Output, Wanted] = {
+    Output.CUTOUT: "cutout",
+    Output.ALPHA: "alpha",
+    Output.COMPOSITE: "composite",
+}
 WHITE = (255, 255, 255, 255)
 _OWN_COLOURS = (
     "the image has an alpha of its own, so its colours were taken for the subject's: "
@@ -64,10 +72,16 @@ class Plan:
     decontaminate: float  # 0..1
 
     @property
+    def look(self) -> Look:
+        """What lies behind and under the subject, and which part is shown."""
+        return Look(self.options.background, self.options.crop, self.options.shadow)
+
+    @property
     def is_plain(self) -> bool:
-        """True when nothing is done to edges or colours."""
+        """True when nothing is done to edges or colours, and the look is one of the plain ones."""
         return (
-            self.refine is Refine.OFF
+            self.look.is_plain
+            and self.refine is Refine.OFF
             and self.decontaminate == 0
             and self.options.edges == Edges()
             and self.options.despill is None
@@ -78,12 +92,13 @@ class Plan:
 class Finished:
     """Pixels ready for `server.codecs.encode`, and what the report says of them."""
 
-    pixels: U8  # (H, W) alpha, (H, W, 3) RGB or (H, W, 4) RGBA
-    alpha_u8: U8  # (H, W), as in the result
+    pixels: U8  # (h, w) alpha, (h, w, 3) RGB or (h, w, 4) RGBA
+    alpha_u8: U8  # (h, w), as in the result
     statistics: AlphaStatistics
     refine: Refine
     decontaminate: float
     notes: tuple[str, ...] = ()
+    shown: Frame | None = None  # the part of the source in the result; None: all of it
 
 
 def plan(options: Options, defaults: Defaults, cell_px: float = math.inf) -> Plan:
@@ -112,6 +127,7 @@ def finish(
     cell_px: float | None = None,
     colours_u8: U8 | None = None,
     check: Callable[[], None] = lambda: None,
+    limits: Limits | None = None,
 ) -> Finished:
     """The finished image.
 
@@ -126,6 +142,11 @@ def finish(
             take the place of those that `decontaminate` would un-mix. Such an alpha is as fine as
             the picture: it is not refined.
         check: called between the parts of long work; what it raises ends that.
+        limits: of the result's size and of a picture behind it; None: none.
+
+    Raises:
+        ImageTooLarge: the crop asks for more pixels than `limits` allow.
+        InvalidOption: the picture behind the subject is none.
     """
     options = wanted.options
     # How sure the model was does not change by what is done afterwards; box and coverage do.
@@ -155,17 +176,26 @@ def finish(
         strength = 0.0
         if options.decontaminate:
             notes += (_OWN_COLOURS,)
-    pixels = alpha
+    colours = rgb_u8
     if options.output is not Output.ALPHA:
-        colours = rgb_u8
         if colours_u8 is not None:
             colours = _mixed(rgb_u8, colours_u8, strength)
         elif strength:
             colours = cpu.foreground(rgb_u8, refined, strength, shown_u8=alpha)
         if options.despill is not None:
             colours = cpu.despill(colours, options.despill.value)
-        pixels = _put_together(colours, alpha, options)
-    return Finished(pixels, alpha, statistics, refine, strength, notes)
+    dressed = dress(
+        wanted.look,
+        # Colours and alpha travel as two files in a zip.
+        "colors" if options.format is Format.ZIP else _MADE[options.output],
+        colours,
+        alpha,
+        source_rgb_u8=rgb_u8,
+        limits=limits,
+    )
+    return Finished(
+        dressed.pixels, dressed.alpha, statistics, refine, strength, notes, dressed.frame
+    )
 
 
 def _refined(  # noqa: PLR0917
@@ -207,15 +237,3 @@ def _mixed(first_u8: U8, second_u8: U8, share: float) -> U8:
     if share in (0, 1):
         return second_u8 if share else first_u8
     return np.asarray(cv2.addWeighted(second_u8, share, first_u8, 1 - share, 0), np.uint8)
-
-
-def _put_together(colours: U8, alpha: U8, options: Options) -> U8:
-    """(H, W, 3) RGB or (H, W, 4) RGBA."""
-    if options.output is Output.COMPOSITE:
-        color = options.background
-        if color is None:
-            raise ValueError("a composite needs a background; server.options should have said so")
-        return cpu.composite(colours, alpha, (color.red, color.green, color.blue, color.alpha))
-    if options.format is Format.ZIP:
-        return colours  # colours and alpha travel as two files
-    return cpu.cutout(colours, alpha)

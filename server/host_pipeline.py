@@ -133,7 +133,13 @@ class HostPipeline:
         cell_px = max(opened.width / answer.shape[1], opened.height / answer.shape[0])
         wanted = plan(options, DEFAULTS, cell_px)
         finished = finish(
-            decoded.rgb, alpha_u8, decoded.alpha, wanted, cell_px=cell_px, check=opened.check
+            decoded.rgb,
+            alpha_u8,
+            decoded.alpha,
+            wanted,
+            cell_px=cell_px,
+            check=opened.check,
+            limits=self.limits,
         )
         finished_at = perf_counter()
         encoded = encode_result(
@@ -147,6 +153,7 @@ class HostPipeline:
             refine=finished.refine,
             decontaminate=finished.decontaminate,
             notes=finished.notes,
+            shown=finished.shown,
         )
 
     def free(self) -> None:

@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from kernels.backdrop import BackgroundFit
+from kernels.cpu.shadow import Shadow
+from kernels.framing import Crop
+
+if TYPE_CHECKING:
+    from server.behind import Picture
 
 
 class Output(StrEnum):
@@ -59,6 +67,50 @@ class Color:
     def is_opaque(self) -> bool:
         """True when nothing shows through."""
         return self.alpha == 255
+
+    @property
+    def rgba(self) -> tuple[int, int, int, int]:
+        """As the kernels take it."""
+        return self.red, self.green, self.blue, self.alpha
+
+
+WHITE = Color(255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBehind:
+    """A picture behind the subject, over a colour where it is translucent or does not reach."""
+
+    picture: Picture
+    fit: BackgroundFit = "cover"
+    position: tuple[float, float] = (0.5, 0.5)  # 0 left, top; 1 right, bottom
+    color: Color = WHITE
+
+    @property
+    def is_opaque(self) -> bool:
+        """True when nothing shows through."""
+        return self.color.is_opaque
+
+
+@dataclass(frozen=True, slots=True)
+class BlurBehind:
+    """The old background, blurred; 0 leaves it as it is."""
+
+    sigma_px: float = 12.0  # of the source, 0..200
+    is_opaque = True
+
+
+@dataclass(frozen=True, slots=True)
+class InpaintBehind:
+    """The old background with the subject removed.
+
+    The result is that background alone: the subject laid on it would be the source again.
+    """
+
+    is_opaque = True
+
+
+Behind = Color | PictureBehind | BlurBehind | InpaintBehind
 
 
 class Refine(StrEnum):
@@ -117,7 +169,9 @@ class Options:
     output: Output = Output.CUTOUT
     format: Format = Format.PNG
     quality: int = 90  # 1..100, JPEG and WebP
-    background: Color | None = None  # set exactly when output is COMPOSITE
+    background: Behind | None = None  # set exactly when output is COMPOSITE
+    crop: Crop | None = None  # None: the whole source
+    shadow: Shadow | None = None
     keep_metadata: bool = False
     max_megapixels: float = 0.0  # the source is made smaller to this area first; 0: it is not
     refine: Refine | None = Refine.OFF  # None: the pipeline's choice, see `server.finishing`

@@ -111,7 +111,12 @@ class KeyPipeline:
         if decoded.alpha is not None:
             alpha = cpu.multiply_alpha(alpha, decoded.alpha)
         finished = finish(
-            rgb, alpha, decoded.alpha, plan(options, COLOURS_FOUND), colours_u8=colours
+            rgb,
+            alpha,
+            decoded.alpha,
+            plan(options, COLOURS_FOUND),
+            colours_u8=colours,
+            limits=self.limits,
         )
         finished_at = perf_counter()
         encoded = encode_result(
@@ -125,6 +130,7 @@ class KeyPipeline:
             refine=finished.refine,
             decontaminate=finished.decontaminate,
             notes=notes + finished.notes,
+            shown=finished.shown,
             method=Method.CHROMA_KEY,
             removed_color=None if answer is None else _as_color(answer),
         )

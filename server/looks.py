@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
-from kernels.backdrop import BackgroundFit, lay
+from kernels.backdrop import lay
 from kernels.cpu.blur_background import blur_background
 from kernels.cpu.composite_over import composite_over, over
 from kernels.cpu.crop import circle, crop_alpha, crop_background, crop_subject, visible_box
@@ -24,58 +24,10 @@ from kernels.cpu.shadow import Shadow, lay_shadow, shadow
 from kernels.framing import Crop, Frame, frame
 from server.codecs.errors import ImageTooLarge
 from server.codecs.header import Limits
+from server.job import Behind, BlurBehind, Color, InpaintBehind, PictureBehind
 
 U8 = NDArray[np.uint8]
-Rgba = tuple[int, int, int, int]  # 0..255 each, straight alpha
 Wanted = Literal["cutout", "alpha", "composite", "colors"]
-
-
-@dataclass(frozen=True, slots=True)
-class PlainBehind:
-    """One colour."""
-
-    color: Rgba
-
-    @property
-    def is_opaque(self) -> bool:
-        """True when nothing shows through."""
-        return self.color[3] == 255
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PictureBehind:
-    """A picture, over a colour where it is translucent or does not reach."""
-
-    pixels: U8  # (h, w, 3), or (h, w, 4) with straight alpha
-    fit: BackgroundFit = "cover"
-    position: tuple[float, float] = (0.5, 0.5)
-    color: Rgba = (255, 255, 255, 255)
-
-    @property
-    def is_opaque(self) -> bool:
-        """True when nothing shows through."""
-        return self.color[3] == 255
-
-
-@dataclass(frozen=True, slots=True)
-class BlurBehind:
-    """The old background, blurred; 0 leaves it as it is."""
-
-    sigma_px: float = 12.0  # of the source, 0..200
-    is_opaque = True
-
-
-@dataclass(frozen=True, slots=True)
-class InpaintBehind:
-    """The old background with the subject removed.
-
-    The result is that background alone: the subject laid on it would be the source again.
-    """
-
-    is_opaque = True
-
-
-Behind = PlainBehind | PictureBehind | BlurBehind | InpaintBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +41,7 @@ class Look:
     @property
     def is_plain(self) -> bool:
         """True when the GPU's own last pass makes all of it."""
-        plain_behind = self.behind is None or isinstance(self.behind, PlainBehind)
+        plain_behind = self.behind is None or isinstance(self.behind, Color)
         return plain_behind and self.crop is None and self.shadow is None
 
 
@@ -121,7 +73,7 @@ def dress(
         alpha_u8: (H, W), the subject's.
         source_rgb_u8: (H, W, 3), the source's own colours, where `rgb_u8` has others: what is
             blurred or filled in.
-        limits: of the result's size; None: none.
+        limits: of the sizes of the result and of a picture behind it; None: none.
 
     Raises:
         ImageTooLarge: the crop asks for more pixels than the server makes.
@@ -141,7 +93,9 @@ def dress(
         scale = 1.0 if shown is None else shown.scale
         rgb, alpha = lay_shadow(rgb, alpha, shadow(alpha, look.shadow, scale))
     if wanted == "composite":
-        pixels = _composite(look.behind, rgb, alpha, source=(source, alpha_u8), shown=shown)
+        pixels = _composite(
+            look.behind, rgb, alpha, source=(source, alpha_u8), shown=shown, limits=limits
+        )
         return Dressed(pixels if rim is None else _rounded(pixels, rim), alpha, shown)
     if rim is not None:
         alpha = cpu.multiply_alpha(alpha, rim)
@@ -165,7 +119,13 @@ def _frame(crop: Crop, alpha_u8: U8, limits: Limits | None) -> Frame:
 
 
 def _composite(
-    behind: Behind | None, rgb: U8, alpha: U8, *, source: tuple[U8, U8], shown: Frame | None
+    behind: Behind | None,
+    rgb: U8,
+    alpha: U8,
+    *,
+    source: tuple[U8, U8],
+    shown: Frame | None,
+    limits: Limits | None,
 ) -> U8:
     """The subject, cut to the frame already, on what lies behind it.
 
@@ -174,10 +134,10 @@ def _composite(
     match behind:
         case None:
             raise ValueError("a composite needs a background; server.options should have said so")
-        case PlainBehind(color):
-            return cpu.composite(rgb, alpha, color)
+        case Color():
+            return cpu.composite(rgb, alpha, behind.rgba)
         case PictureBehind():
-            return _on_picture(behind, rgb, alpha)
+            return _on_picture(behind, rgb, alpha, limits)
         case BlurBehind(sigma_px):
             old = blur_background(*source, sigma_px) if sigma_px else source[0]
             return over(rgb, alpha, old if shown is None else crop_background(old, shown))
@@ -186,11 +146,12 @@ def _composite(
             return old if shown is None else crop_background(old, shown)
 
 
-def _on_picture(behind: PictureBehind, rgb: U8, alpha: U8) -> U8:
+def _on_picture(behind: PictureBehind, rgb: U8, alpha: U8, limits: Limits | None) -> U8:
+    pixels = behind.picture.pixels(limits)
     height, width = alpha.shape
-    rows, columns = behind.pixels.shape[:2]
+    rows, columns = pixels.shape[:2]
     at = lay((columns, rows), (width, height), behind.fit, behind.position)
-    return composite_over(rgb, alpha, behind.color, behind.pixels, at)
+    return composite_over(rgb, alpha, behind.color.rgba, pixels, at)
 
 
 def _rounded(pixels: U8, rim: U8) -> U8:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.framing import Frame
 from kernels.reference import AlphaStatistics
 from kernels.transfer import Copies
 from server.codecs.encode import Encoded
@@ -60,6 +61,7 @@ class Outcome:
     notes: tuple[str, ...] = ()  # sentences for the report
     method: Method = Method.MODEL
     removed_color: Color | None = None  # by the methods that go by one
+    shown: Frame | None = None  # the part of the source in the result; None: all of it
 
 
 class Pipeline(Protocol):

@@ -22,11 +22,12 @@ from mattestream.v1 import image_pb2, report_pb2
 from server import replies
 from server.admission import BYTES_PER_PIXEL, BYTES_PER_PIXEL_OF, Admission, Overloaded, Permit
 from server.batcher import Inferred
+from server.behind import load, result_bytes
 from server.calls import current_call
 from server.codecs.header import Header, Limits, check_limits, read_header
 from server.deadline import Deadline
 from server.fair_queue import Place, Priority
-from server.job import EncodedSource, Format, Options, Source
+from server.job import EncodedSource, Options, Source
 from server.metrics import Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
@@ -117,7 +118,7 @@ class Remover:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
-                    image_bytes, megapixels = await self._estimate(job.source, job.options.format)
+                    image_bytes, megapixels = await self._estimate(job.source, job.options)
                     cost = self._cost(job, replica, megapixels)
                     permit = await self._admit(job, image_bytes, cost, wait=wait)
                 try:
@@ -128,7 +129,7 @@ class Remover:
                     raise
         return permit
 
-    async def _estimate(self, source: Source | SharedSource, result: Format) -> tuple[int, float]:
+    async def _estimate(self, source: Source | SharedSource, options: Options) -> tuple[int, float]:
         """Bytes that the image will take at its peak, and its megapixels, from its header alone: a
         few microseconds.
         """
@@ -145,9 +146,10 @@ class Remover:
         else:
             header = await asyncio.to_thread(read_header, source.data)
         check_limits(header, self._limits)
-        per_pixel = BYTES_PER_PIXEL_OF.get(result, BYTES_PER_PIXEL)
+        per_pixel = BYTES_PER_PIXEL_OF.get(options.format, BYTES_PER_PIXEL)
         pixels = header.width * header.height
-        return source_bytes + pixels * per_pixel, pixels / 1e6
+        more = result_bytes(options, header.width, header.height, per_pixel, self._limits)
+        return source_bytes + pixels * per_pixel + more, pixels / 1e6
 
     def _cost(self, job: Job, replica: Replica, megapixels: float) -> Cost:
         used = replica.used
@@ -214,6 +216,7 @@ class Remover:
         self._check(job)
         queue_ms = (self._clock() - job.arrived_at) * 1e3
         job.doing = "decoding"
+        load(job.options, self._limits)
         source = job.source
         if isinstance(source, SharedSource):
             source = source.read()

@@ -111,6 +111,11 @@ def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
     else:
         left, top, right, bottom = statistics.box
         report.subject_box.CopyFrom(options_pb2.Box(left=left, top=top, right=right, bottom=bottom))
+    if outcome.shown is not None:
+        left, top, width, height = outcome.shown[:4]
+        report.shown.CopyFrom(
+            options_pb2.Box(left=left, top=top, right=left + width, bottom=top + height)
+        )
     report.coverage = statistics.coverage
     report.uncertainty = statistics.uncertainty
     report.refine = _REFINES[outcome.refine]

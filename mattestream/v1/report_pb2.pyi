@@ -199,6 +199,7 @@ class Report(_message.Message):
     REFINE_FIELD_NUMBER: _builtins.int
     DECONTAMINATE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     REMOVED_COLOR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
@@ -249,6 +250,13 @@ class Report(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Things the caller should know, a sentence each: "the GIF has 12 frames, only the first was used"."""
 
+    @_builtins.property
+    def shown(self) -> _options_pb2.Box:
+        """The part of the source that the result shows, in its pixels, where a crop decided it; it may reach beyond the
+        source. Column x of the result lies at left + x * (right - left) / width of the source, rows likewise. Unset: the
+        whole source.
+        """
+
     def __init__(
         self,
         *,
@@ -267,12 +275,13 @@ class Report(_message.Message):
         refine: _options_pb2.Refine.ValueType = ...,
         decontaminate: _builtins.float = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        shown: _options_pb2.Box | None = ...,
         method: Global___Method.ValueType = ...,
         removed_color: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "model", b"model", "subject_box", b"subject_box", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "model", b"model", "shown", b"shown", "subject_box", b"subject_box", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "copies", b"copies", "coverage", b"coverage", "decontaminate", b"decontaminate", "method", b"method", "model", b"model", "no_subject", b"no_subject", "notes", b"notes", "refine", b"refine", "removed_color", b"removed_color", "request_id", b"request_id", "source_format", b"source_format", "source_height", b"source_height", "source_width", b"source_width", "subject_box", b"subject_box", "timings", b"timings", "uncertainty", b"uncertainty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "copies", b"copies", "coverage", b"coverage", "decontaminate", b"decontaminate", "method", b"method", "model", b"model", "no_subject", b"no_subject", "notes", b"notes", "refine", b"refine", "removed_color", b"removed_color", "request_id", b"request_id", "shown", b"shown", "source_format", b"source_format", "source_height", b"source_height", "source_width", b"source_width", "subject_box", b"subject_box", "timings", b"timings", "uncertainty", b"uncertainty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

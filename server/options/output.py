@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mattestream.v1 import options_pb2
-from server.job import Color, Format, Output
+from server.job import Behind, Format, Output
 from server.option_rules import Built, Choice, InvalidOption, Number, Rule
 
 _OUTPUTS = {
@@ -50,7 +50,12 @@ def output_of(message: options_pb2.RemoveOptions, *, stream: bool) -> Output:
 
 
 def read_packing(
-    message: options_pb2.RemoveOptions, output: Output, background: Color | None, *, stream: bool
+    message: options_pb2.RemoveOptions,
+    output: Output,
+    background: Behind | None,
+    *,
+    stream: bool,
+    is_circle: bool,
 ) -> Packing:
     """The format, which must be able to hold what is made, and its quality.
 
@@ -58,7 +63,7 @@ def read_packing(
         InvalidOption: it cannot hold it, or quality or metadata mean nothing to it.
     """
     format_ = _FORMATS.get(message.format, Format.RAW if stream else Format.PNG)
-    _check_format(output, format_, background)
+    _check_format(output, format_, background, is_circle=is_circle)
     if message.quality and format_ not in _LOSSY_QUALITY:
         raise InvalidOption(
             f"option quality is {message.quality}, but format {format_.upper()} is lossless: leave "
@@ -72,7 +77,9 @@ def read_packing(
     return Packing(format_, message.quality or _LOSSY_QUALITY.get(format_, 90))
 
 
-def _check_format(output: Output, format_: Format, background: Color | None) -> None:
+def _check_format(
+    output: Output, format_: Format, background: Behind | None, *, is_circle: bool
+) -> None:
     if format_ is Format.ZIP and output is not Output.CUTOUT:
         raise InvalidOption(
             f"FORMAT_ZIP holds a cut-out's colour and alpha, but the output is {output}: choose "
@@ -83,10 +90,15 @@ def _check_format(output: Output, format_: Format, background: Color | None) -> 
     if output is Output.CUTOUT:
         raise InvalidOption(
             "FORMAT_JPEG has no alpha, so it cannot hold a cut-out: choose PNG, WEBP or ZIP, or "
-            "OUTPUT_COMPOSITE on an opaque background.color"
+            "OUTPUT_COMPOSITE on an opaque background"
         )
     if background is not None and not background.is_opaque:
         raise InvalidOption(
-            f"FORMAT_JPEG has no alpha, but background.color has an alpha of {background.alpha} of "
-            "255: choose PNG or WEBP, or an opaque colour"
+            "FORMAT_JPEG has no alpha, but the background's color is translucent: choose PNG or "
+            "WEBP, or an opaque colour"
+        )
+    if is_circle and output is Output.COMPOSITE:
+        raise InvalidOption(
+            "FORMAT_JPEG has no alpha, but outside of crop.circle a composite is transparent: "
+            "choose PNG or WEBP, or leave the circle unset"
         )

@@ -64,7 +64,9 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         temporal.refuse(message.temporal)
     made = output.output_of(message, stream=stream)
     behind = background.read_background(message.background, made)
-    packed = output.read_packing(message, made, behind, stream=stream)
+    shown = crop.read_crop(message)
+    is_circle = shown is not None and shown.circle
+    packed = output.read_packing(message, made, behind, stream=stream, is_circle=is_circle)
     if made is Output.ALPHA:
         foreground.refuse(message.foreground, made)
     return Options(
@@ -73,6 +75,8 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         format=packed.format,
         quality=packed.quality,
         background=behind,
+        crop=shown,
+        shadow=shadow.read_shadow(message.shadow, made, behind),
         keep_metadata=message.keep_metadata,
         max_megapixels=message.max_megapixels,
         refine=edges.read_refine(message.edges),

@@ -17,7 +17,9 @@ import structlog
 from mattestream import __version__
 from mattestream.v1 import image_pb2, removal_pb2, removal_pb2_grpc, report_pb2
 from server.admission import Admission, Overloaded
+from server.behind import held
 from server.calls import current_call
+from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config
 from server.deadline import Deadline
 from server.errors import forget_frames, status_of
@@ -67,6 +69,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         self._admission = admission
         self._metrics = metrics
         self._config = config
+        self._limits = Limits(config.max_megapixels, config.max_side_px)
         self._clock = clock
         self._open_streams = 0
         self.parked = Parked(
@@ -147,7 +150,6 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             stream.close_soon()
 
     async def _stream(self, requests: Requests, context: Context) -> None:
-        call = current_call()
         config = await self._read_config(requests)
         plan = read_stream_config(
             config,
@@ -155,6 +157,11 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             threads=self._config.worker_threads,
             keeps_broken=self._config.stream_resume_s > 0,
         )
+        async with held(plan.options, self._admission, self._limits):
+            await self._run_plan(requests, context, plan)
+
+    async def _run_plan(self, requests: Requests, context: Context, plan: StreamPlan) -> None:
+        call = current_call()
         with self._host.use(plan.options.model) as replica:
             # Asked once here so that a wrong name ends the stream; each frame asks again, so that
             # the stream does not keep a model loaded that it is not using.

@@ -47,7 +47,13 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
     """Of a server whose default model has a network."""
     write_tiny_model(tmp_path)
     config = Config(
-        port=0, metrics_port=-1, model="tiny", model_dirs=(tmp_path,), threads=2, device="cpu"
+        port=0,
+        metrics_port=-1,
+        http_port=0,
+        model="tiny",
+        model_dirs=(tmp_path,),
+        threads=2,
+        device="cpu",
     )
     async with App(config) as app:
         yield f"127.0.0.1:{app.port}"
@@ -75,6 +81,21 @@ async def test_a_screen_is_taken_away_and_the_rim_has_the_coats_colour(client, k
     assert report.method == report_pb2.METHOD_CHROMA_KEY
     assert report.removed_color == "#14b446"
     assert report.decontaminate == 1
+
+
+async def test_a_keyed_subject_is_cut_and_dressed_like_any_other(client):
+    options = options_pb2.RemoveOptions(
+        model="chroma-key",
+        output=options_pb2.OUTPUT_COMPOSITE,
+        background=options_pb2.Background(color="white"),
+        crop=options_pb2.Crop(margin_left=options_pb2.Length(px=5)),
+    )
+    removal = await client.remove(before_a_screen(GREEN), options=options)
+    shown = removal.report.shown
+    assert (shown.left, shown.right) == (45, 110)
+    pixels = cutout(removal)
+    assert pixels.shape[1] == 65
+    assert pixels[30, 2].tolist() == [255, 255, 255]
 
 
 async def test_a_network_says_that_it_was_one(client):

@@ -8,11 +8,13 @@ import pytest
 from kernels import cpu
 from kernels.cpu.shadow import Shadow
 from kernels.framing import Crop, Length
+from server.behind import Picture
 from server.codecs.errors import ImageTooLarge
 from server.codecs.header import Limits
-from server.looks import BlurBehind, InpaintBehind, Look, PictureBehind, PlainBehind, dress
+from server.job import BlurBehind, Color, InpaintBehind, PictureBehind, PixelFormat, RawSource
+from server.looks import Look, dress
 
-WHITE = PlainBehind((255, 255, 255, 255))
+WHITE = Color(255, 255, 255)
 SHADOW = Shadow("drop", 1.0, 0.0, 10.0, 0.0)
 
 
@@ -30,7 +32,7 @@ def test_a_plain_look_gives_what_the_kernels_give():
     assert dress(Look(), "alpha", rgb, alpha).pixels is alpha
     assert dress(Look(), "colors", rgb, alpha).pixels is rgb
     on_white = dress(Look(WHITE), "composite", rgb, alpha).pixels
-    assert np.array_equal(on_white, cpu.composite(rgb, alpha, WHITE.color))
+    assert np.array_equal(on_white, cpu.composite(rgb, alpha, WHITE.rgba))
 
 
 def test_only_what_the_last_pass_makes_is_plain():
@@ -87,7 +89,7 @@ def test_a_shadow_reaches_into_the_margin_beyond_the_source():
 
 def test_a_picture_covers_the_cropped_canvas():
     rgb, alpha = scene()
-    behind = PictureBehind(np.full((7, 9, 3), 77, np.uint8))
+    behind = PictureBehind(Picture(RawSource(bytes([77]) * 189, PixelFormat.RGB8, 9, 7)))
     crop = Crop(margin_left=Length(50, "px"), canvas_width=45)
     pixels = dress(Look(behind, crop), "composite", rgb, alpha).pixels
     assert pixels.shape == (20, 45, 3)

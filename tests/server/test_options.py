@@ -191,7 +191,7 @@ def test_quality_has_a_default_per_format(format_: int, asked: int, quality: int
                 format=O.FORMAT_JPEG,
                 background=O.Background(color="#ff000080"),
             ),
-            "background.color has an alpha of 128 of 255",
+            "the background.s color is translucent: choose PNG or WEBP",
         ),
         (
             O.RemoveOptions(output=O.OUTPUT_COMPOSITE, background=O.Background(color="rde")),
@@ -307,4 +307,12 @@ def test_shared_memory_is_refused_where_no_service_took_it_and_says_what_to_send
 
 def test_built_rules_are_the_ones_this_version_claims() -> None:
     built = {path for path, rule in RULES.items() if isinstance(rule, Built)}
-    assert built == {"model", "background.color", "keep_metadata", "chroma_key.color"}
+    assert built == {
+        "model",
+        "background.color",
+        "background.image.color",
+        "background.image.image",
+        "chroma_key.color",
+        "crop.circle",
+        "keep_metadata",
+    }

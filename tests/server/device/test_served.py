@@ -304,3 +304,19 @@ async def test_the_models_service_names_the_device(folder: Path) -> None:
         reply = await models.GetModel(models_pb2.GetModelRequest(name="tiny"))
     assert reply.model.device == "emulated:0 g++"
     assert reply.model.max_batch == 4
+
+
+async def test_looks_that_the_last_pass_does_not_make_are_finished_on_the_host(
+    folder: Path,
+) -> None:
+    crop = options_pb2.Crop(margin_left=options_pb2.Length(px=4))
+    shadow = options_pb2.Shadow(kind=options_pb2.SHADOW_KIND_DROP)
+    blur = options_pb2.Background(blur=options_pb2.BackgroundBlur())
+    wanted = options_pb2.RemoveOptions(
+        output=options_pb2.OUTPUT_COMPOSITE, background=blur, crop=crop, shadow=shadow
+    )
+    async with serving(folder) as (_, _, removal):
+        response = await removal.Remove(request(picture(), wanted))
+    shown, box = response.report.shown, response.report.subject_box
+    assert box.left - 8 <= shown.left <= box.left - 4  # the crop holds the soft edge, too
+    assert response.result.width == shown.right - shown.left
