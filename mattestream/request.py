@@ -105,6 +105,7 @@ class RemoveKeywords(TreatmentKeywords, total=False):
     quality: int | None  # 1..100, WebP and JPEG; default 80 and 90
     background: str | None  # CSS name or hex; default white for a composite
     keep_metadata: bool  # carry ICC profile and resolution over; default False
+    trimap: ImageInput | None  # of the image's size: 0 background, 255 subject, between unknown
     options: options_pb2.RemoveOptions | None  # a ready message instead of the keywords above
 
 
@@ -133,6 +134,7 @@ def build_options(
     quality: int | None = None,
     background: str | None = None,
     keep_metadata: bool = False,
+    trimap: ImageInput | None = None,
     options: options_pb2.RemoveOptions | None = None,
     **treatment: Unpack[TreatmentKeywords],
 ) -> options_pb2.RemoveOptions:
@@ -145,6 +147,8 @@ def build_options(
         quality: 1..100 for WebP and JPEG.
         background: CSS colour name or hex with 3, 4, 6 or 8 digits; for composites.
         keep_metadata: carry ICC profile and resolution into the result.
+        trimap: what is known of the alpha, an image of the same size: 0 background, 255 subject,
+            what lies between is solved. For single images.
         options: a ready message, for options that have no keyword; excludes all others.
         **treatment: of edges and colours, see `TreatmentKeywords`.
 
@@ -153,7 +157,7 @@ def build_options(
             together with a keyword.
     """
     if options is not None:
-        keywords = (model, output, format, quality, background, *treatment.values())
+        keywords = (model, output, format, quality, background, trimap, *treatment.values())
         if keep_metadata or any(value is not None for value in keywords):
             raise InvalidRequest(
                 "options= came together with other keywords: set those fields in the message, "
@@ -174,6 +178,8 @@ def build_options(
         background = "white"
     if background is not None:
         message.background.color = background
+    if trimap is not None:
+        message.subject.trimap.CopyFrom(build_image(trimap))
     fill_treatment(message, treatment)
     return message
 

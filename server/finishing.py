@@ -25,6 +25,7 @@ from kernels.reference import AlphaStatistics
 from server.codecs.header import Limits
 from server.job import Edges, Format, Options, Output, Refine
 from server.looks import Look, Wanted, dress
+from server.refining import refine_alpha
 
 U8 = NDArray[np.uint8]
 
@@ -33,7 +34,6 @@ _MADE: Mapping[Output, Wanted] = {
     Output.ALPHA: "alpha",
     Output.COMPOSITE: "composite",
 }
-WHITE = (255, 255, 255, 255)
 _OWN_COLOURS = (
     "the image has an alpha of its own, so its colours were taken for the subject's: "
     "decontaminate was not applied"
@@ -56,11 +56,9 @@ DEFAULTS = Defaults(refine=Refine.FAST, decontaminate=1.0)
 DEVICE_DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
 # Where the background's colour is known, the subject's own colours come with the alpha for nothing.
 COLOURS_FOUND = Defaults(refine=Refine.OFF, decontaminate=1.0)
-_AT_FULL_SIZE = "the alpha was found at the picture's full size: refine was not applied"
 # A model whose pixel is no larger than this many of the picture's has seen all there is to see, as
 # a chroma key does: its alpha is left as it is.
 FINE_CELL_PX = 1.0
-MODEL_SIDE = 320  # of the plane assumed where nobody says how fine the alpha was
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,7 @@ class Plan:
             and self.refine is Refine.OFF
             and self.decontaminate == 0
             and self.options.edges == Edges()
+            and self.options.trimap is None
             and self.options.despill is None
         )
 
@@ -112,6 +111,8 @@ def plan(options: Options, defaults: Defaults, cell_px: float = math.inf) -> Pla
     refine = defaults.refine if options.refine is None else options.refine
     if options.refine is None and cell_px <= FINE_CELL_PX:
         refine = Refine.OFF
+    if options.refine is None and options.trimap is not None:
+        refine = Refine.BEST  # who draws a trimap wants what lies between solved
     if options.output is Output.ALPHA:
         return Plan(options, refine, 0.0)  # there are no colours
     strength = defaults.decontaminate if options.decontaminate is None else options.decontaminate
@@ -154,17 +155,16 @@ def finish(
     own = own_alpha_u8
     if own is not None and cv2.minMaxLoc(own)[0] == 255:
         own = None
-    refined, refine = alpha_u8, wanted.refine
-    if own is not None and options.refine is None:
-        refine = Refine.OFF  # whoever cut it out has drawn its edges
-    notes: tuple[str, ...] = ()
-    if colours_u8 is not None and refine is not Refine.OFF:
-        refine = Refine.OFF
-        if options.refine is not None:
-            notes = (_AT_FULL_SIZE,)
-    if refine is not Refine.OFF:
-        cell = max(alpha_u8.shape) / MODEL_SIDE if cell_px is None else cell_px
-        refined = _refined(rgb_u8, alpha_u8, own, refine, cell, check)
+    refined, refine, notes = refine_alpha(
+        rgb_u8,
+        alpha_u8,
+        own,
+        options,
+        wanted.refine,
+        cell_px=cell_px,
+        is_at_full_size=colours_u8 is not None,
+        check=check,
+    )
     alpha = shape(refined, options.edges)
     statistics = seen
     if alpha is not alpha_u8:
@@ -196,24 +196,6 @@ def finish(
     return Finished(
         dressed.pixels, dressed.alpha, statistics, refine, strength, notes, dressed.frame
     )
-
-
-def _refined(  # noqa: PLR0917
-    rgb_u8: U8,
-    alpha_u8: U8,
-    own_alpha_u8: U8 | None,
-    refine: Refine,
-    cell_px: float,
-    check: Callable[[], None],
-) -> U8:
-    """The alpha drawn to the picture's edges, (H, W)."""
-    # Under a transparent pixel anything may lie: edges are what a viewer sees.
-    visible = rgb_u8 if own_alpha_u8 is None else cpu.composite(rgb_u8, own_alpha_u8, WHITE)
-    if refine is Refine.BEST:
-        refined = cpu.matte(visible, alpha_u8, cell_px=cell_px, check=check)
-    else:
-        refined = cpu.guided_refine(visible, alpha_u8, scale=cpu.window_cells(cell_px))
-    return refined if own_alpha_u8 is None else np.minimum(refined, own_alpha_u8)
 
 
 def shape(alpha_u8: U8, edges: Edges) -> U8:

@@ -22,9 +22,10 @@ from models.recurrent import RecurrentModel
 from server.codecs.decode import Decoded, decode
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
-from server.finishing import DEFAULTS, WHITE, finish, plan
+from server.finishing import DEFAULTS, finish, plan
 from server.job import Options, Source
 from server.pipeline import Opened, Outcome
+from server.refining import WHITE
 from server.shrink import shrunk
 from server.streams.memory import Seen
 

@@ -15,6 +15,7 @@ from kernels.framing import Crop
 
 if TYPE_CHECKING:
     from server.behind import Picture
+    from server.trimap import Trimap
 
 
 class Output(StrEnum):
@@ -176,6 +177,7 @@ class Options:
     max_megapixels: float = 0.0  # the source is made smaller to this area first; 0: it is not
     refine: Refine | None = Refine.OFF  # None: the pipeline's choice, see `server.finishing`
     edges: Edges = Edges()
+    trimap: Trimap | None = None  # what the caller knows of the alpha
     decontaminate: float | None = 0.0  # 0..1; None: the pipeline's choice
     despill: Despill | None = None
     chroma_key: ChromaKey = ChromaKey()  # read by the models of that method alone

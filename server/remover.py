@@ -119,6 +119,8 @@ class Remover:
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
                     image_bytes, megapixels = await self._estimate(job.source, job.options)
+                    if job.options.trimap is not None:
+                        image_bytes += job.options.trimap.nbytes(self._limits)
                     cost = self._cost(job, replica, megapixels)
                     permit = await self._admit(job, image_bytes, cost, wait=wait)
                 try:
@@ -221,6 +223,10 @@ class Remover:
         if isinstance(source, SharedSource):
             source = source.read()
         opened: Opened = replica.pipeline.open(source, job.options, seat)
+        if job.options.trimap is not None:  # refused before a model runs for it
+            job.options.trimap.levels(
+                opened.width, opened.height, job.options.max_megapixels, self._limits
+            )
         job.report.timings.queue_ms = queue_ms
         replies.report_opened(job.report, opened)
         return opened
@@ -266,7 +272,8 @@ async def _heard(job: Job, running: Coroutine[Any, Any, None]) -> None:
 def _treatment(job: Job) -> tuple[object, ...]:
     """What makes one image dearer than another of its size."""
     options = job.options
-    return options.format, options.refine, options.decontaminate is not None
+    is_mapped = options.trimap is not None
+    return options.format, options.refine, options.decontaminate is not None, is_mapped
 
 
 def _in_order(job: Job) -> AbstractAsyncContextManager[None]:

@@ -49,6 +49,12 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 @click.option("--quality", type=click.IntRange(1, 100), help="Of WebP (80) and JPEG (90).")
 @click.option("--model", metavar="NAME", help="See `mattestream models list`.")
 @treatment_flags
+@click.option(
+    "--trimap",
+    metavar="FILE",
+    help="What is known of the subject, of the picture's size: black is none of it, white is, the "
+    "rest is solved.",
+)
 @click.option("--keep-metadata", is_flag=True, help="Keep ICC profile and resolution.")
 @click.option("--force", is_flag=True, help="Replace results that exist.")
 @click.option("--skip-existing", is_flag=True, help="Leave results that exist, without an error.")
@@ -150,6 +156,7 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
         quality=flags["quality"],
         background=background,
         keep_metadata=flags["keep_metadata"],
+        trimap=flags["trimap"],
         **treatment_of(flags),
     )
     read_options(options, stream=False)

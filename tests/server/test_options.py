@@ -315,4 +315,5 @@ def test_built_rules_are_the_ones_this_version_claims() -> None:
         "chroma_key.color",
         "crop.circle",
         "keep_metadata",
+        "subject.trimap",
     }
