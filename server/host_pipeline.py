@@ -23,9 +23,8 @@ from server.codecs.decode import Decoded, decode
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
 from server.finishing import DEFAULTS, finish, plan
-from server.job import Options, Source
+from server.job import WHITE, Options, Source
 from server.pipeline import Opened, Outcome
-from server.refining import WHITE
 from server.shrink import shrunk
 from server.streams.memory import Seen
 
@@ -65,7 +64,7 @@ class HostPipeline:
         if decoded.alpha is not None:
             # What lies under a transparent pixel is arbitrary; on white the network sees what a
             # viewer does.
-            visible = cpu.composite(decoded.rgb, decoded.alpha, WHITE)
+            visible = cpu.composite(decoded.rgb, decoded.alpha, WHITE.rgba)
         tensor = self.model.prepare(visible)
         height, width = decoded.rgb.shape[:2]
         return HostOpened(

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
-from server.job import Options, Refine
+from server.job import WHITE, Options, Refine
 from server.trimap import UNKNOWN
 
 U8 = NDArray[np.uint8]
 
-WHITE = (255, 255, 255, 255)
 MODEL_SIDE = 320  # of the plane assumed where nobody says how fine the alpha was
 _AT_FULL_SIZE = "the alpha was found at the picture's full size: refine was not applied"
 
@@ -65,7 +64,7 @@ def refine_alpha(
     if refine is not Refine.OFF:
         cell = max(alpha_u8.shape) / MODEL_SIDE if cell_px is None else cell_px
         # Under a transparent pixel anything may lie: edges are what a viewer sees.
-        seen = rgb_u8 if own_alpha_u8 is None else cpu.composite(rgb_u8, own_alpha_u8, WHITE)
+        seen = rgb_u8 if own_alpha_u8 is None else cpu.composite(rgb_u8, own_alpha_u8, WHITE.rgba)
         if refine is Refine.FAST:
             alpha = cpu.guided_refine(seen, alpha_u8, scale=cpu.window_cells(cell))
         elif known is None:
