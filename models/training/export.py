@@ -2,8 +2,9 @@
 
 Run by a person: `python -m models.training.export --checkpoint RUN_DIR/last.pt --side 320
 --gain 2 --shift 0.2 --out models/builtin/matte-s.onnx`; several `--checkpoint` of one descent are
-averaged. Prints the file's sha256, size and largest disagreement, and pins digest and size in the
-manifest beside it (`matte-s.toml`).
+averaged, and `--look 288 --look 416 --mirrored` looks several times (looks.py). Prints the file's
+sha256, size and largest disagreement, and pins digest and size in the manifest beside it
+(`matte-s.toml`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import onnxruntime as ort
 import torch
 
 from models.training.click_network import ClickNet
+from models.training.looks import Looks, looks_or_net
 from models.training.network import AlphaNet, MatteNet, Width
 
 OPSET = 17
@@ -65,7 +67,7 @@ def calibrate(net: MatteNet | ClickNet, gain: float, shift: float) -> None:
         net.head.bias.copy_(gain * (net.head.bias - shift))
 
 
-def export(net: MatteNet, out_path: Path, side: int) -> float:
+def export(net: MatteNet | Looks, out_path: Path, side: int) -> float:
     """Writes the ONNX file and returns its largest difference from torch, in alpha.
 
     Input `image` (N, 3, side, side) float32, output `alpha` (N, 1, side, side); N is free. The side
@@ -126,16 +128,19 @@ def pin(manifest_path: Path, onnx_path: Path) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Export matte-s to ONNX.")
+    parser = argparse.ArgumentParser(description="Export a matte model to ONNX.")
     parser.add_argument("--checkpoint", type=Path, action="append", required=True)
     parser.add_argument("--gain", type=float, default=1.0, help="of the logits: see calibrate")
     parser.add_argument("--shift", type=float, default=0.0, help="taken off the logits before")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--out", type=Path, default=Path("models/builtin/matte-s.onnx"))
+    parser.add_argument("--look", type=int, action="append", default=[], help="side in px")
+    parser.add_argument("--mirrored", action="store_true", help="also look at the mirror image")
     args = parser.parse_args()
     net = net_from(*args.checkpoint)
     calibrate(net, args.gain, args.shift)
-    worst = export(net, args.out, args.side)
+    looks = looks_or_net(net, args.side, args.look, mirrored=args.mirrored)
+    worst = export(looks, args.out, args.side)
     manifest = args.out.with_suffix(".toml")
     if manifest.exists():
         pin(manifest, args.out)

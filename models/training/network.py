@@ -197,7 +197,7 @@ class MatteNet(Encoder):
 class AlphaNet(nn.Module):
     """What is exported: the network with its sigmoid, alpha in [0, 1]."""
 
-    def __init__(self, net: MatteNet) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
