@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import BadImage, InvalidRequest
+from mattestream.look import BLUR, fill_background, with_look
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
@@ -103,7 +104,8 @@ class RemoveKeywords(TreatmentKeywords, total=False):
     output: OutputName | None  # default: cutout for images, alpha for streams
     format: FormatName | None  # default: png for images, raw for streams
     quality: int | None  # 1..100, WebP and JPEG; default 80 and 90
-    background: str | None  # CSS name or hex; default white for a composite
+    background: ImageInput | None  # CSS name, hex, "blur", "inpaint" or a picture; with one the
+    # output is a composite; default white for a composite
     keep_metadata: bool  # carry ICC profile and resolution over; default False
     trimap: ImageInput | None  # of the image's size: 0 background, 255 subject, between unknown
     options: options_pb2.RemoveOptions | None  # a ready message instead of the keywords above
@@ -132,7 +134,7 @@ def build_options(
     output: OutputName | None = None,
     format: FormatName | None = None,  # noqa: A002 - the option's name on the wire
     quality: int | None = None,
-    background: str | None = None,
+    background: ImageInput | None = None,
     keep_metadata: bool = False,
     trimap: ImageInput | None = None,
     options: options_pb2.RemoveOptions | None = None,
@@ -145,16 +147,18 @@ def build_options(
         output: "cutout", "alpha" or "composite".
         format: "png", "webp", "jpeg", "zip", "raw" or "zlib".
         quality: 1..100 for WebP and JPEG.
-        background: CSS colour name or hex with 3, 4, 6 or 8 digits; for composites.
+        background: CSS colour name or hex with 3, 4, 6 or 8 digits; "blur" or "inpaint"; or a
+            picture, as `remove` takes one (a path has a dot or a slash). Makes a composite.
         keep_metadata: carry ICC profile and resolution into the result.
         trimap: what is known of the alpha, an image of the same size: 0 background, 255 subject,
             what lies between is solved. For single images.
         options: a ready message, for options that have no keyword; excludes all others.
-        **treatment: of edges and colours, see `TreatmentKeywords`.
+        **treatment: of edges, colours and looks, see `TreatmentKeywords`.
 
     Raises:
         InvalidRequest: a name is unknown, a number does not fit its field, or `options` came
             together with a keyword.
+        BadImage: a picture behind the subject cannot be read.
     """
     if options is not None:
         keywords = (model, output, format, quality, background, trimap, *treatment.values())
@@ -164,6 +168,7 @@ def build_options(
                 "or leave options= out"
             )
         return options
+    given, background = with_look(treatment, background)
     message = options_pb2.RemoveOptions(keep_metadata=keep_metadata)
     if model is not None:
         message.model = model
@@ -175,12 +180,14 @@ def build_options(
         # 0 means "default" on the wire; asked for by name it is a mistake.
         message.quality = whole("quality", quality, 1, UINT32_MAX, "from 1 to 100")
     if background is None and output == "composite":
-        background = "white"
+        background = BLUR if "background_blur_px" in given else "white"
     if background is not None:
-        message.background.color = background
+        fill_background(message.background, background, given, build_image)
+        if output is None:
+            message.output = options_pb2.OUTPUT_COMPOSITE
     if trimap is not None:
         message.subject.trimap.CopyFrom(build_image(trimap))
-    fill_treatment(message, treatment)
+    fill_treatment(message, given)
     return message
 
 

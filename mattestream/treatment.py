@@ -1,4 +1,4 @@
-"""Keywords about edges and colours: their names and types, and the messages made of them.
+"""Keywords about edges, colours and looks: their names and types, and the messages made of them.
 
 Called by `mattestream.request`.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mattestream.known_background import KnownBackgroundKeywords, fill_known_background
+from mattestream.look import LookKeywords, fill_look
 from mattestream.v1 import options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
@@ -26,8 +27,9 @@ DESPILLS: Mapping[str, options_pb2.Despill.ValueType] = {
 }
 
 
-class TreatmentKeywords(KnownBackgroundKeywords, total=False):
-    """Keywords of `remove` and `remove_stream` that treat edges and colours; None: the default.
+class TreatmentKeywords(KnownBackgroundKeywords, LookKeywords, total=False):
+    """Keywords of `remove` and `remove_stream` that treat edges, colours and looks; None: the
+    default.
 
     Pixels are those of the source.
     """
@@ -59,6 +61,7 @@ def fill_treatment(message: options_pb2.RemoveOptions, keywords: Mapping[str, An
     if unknown := given.keys() - TreatmentKeywords.__annotations__.keys():
         raise TypeError(f"unknown keyword {', '.join(sorted(unknown))}")
     fill_known_background(message, given)
+    fill_look(message, given)
     edges, foreground = message.edges, message.foreground
     for name in _NUMBERS:
         if name in given:

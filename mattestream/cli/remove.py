@@ -14,7 +14,7 @@ from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences
 from mattestream.cli.treatment_flags import treatment_flags, treatment_of
-from mattestream.request import FormatName, OutputName, build_options
+from mattestream.request import FormatName, build_options
 from mattestream.v1 import options_pb2
 
 # Flags that are settings of a server, too: local mode is one for the length of the command.
@@ -43,8 +43,9 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 )
 @click.option(
     "--background",
-    metavar="COLOUR",
-    help="CSS name or hex put behind the subject.  [default: white for composites]",
+    metavar="COLOUR|blur|inpaint|FILE",
+    help="Put behind the subject: CSS name, hex, the old one, or a picture.  [default: white for "
+    "composites]",
 )
 @click.option("--quality", type=click.IntRange(1, 100), help="Of WebP (80) and JPEG (90).")
 @click.option("--model", metavar="NAME", help="See `mattestream models list`.")
@@ -147,14 +148,12 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
     """
     from server.options import read_options
 
-    background: str | None = flags["background"]
-    output: OutputName = flags["output"] or ("composite" if background else "cutout")
     options = build_options(
         model=flags["model"],
-        output=output,
+        output=flags["output"],
         format=cast(FormatName, format_name),
         quality=flags["quality"],
-        background=background,
+        background=flags["background"],
         keep_metadata=flags["keep_metadata"],
         trimap=flags["trimap"],
         **treatment_of(flags),

@@ -1,4 +1,4 @@
-"""Flags about edges and colours, one for each keyword of `mattestream.treatment`.
+"""Flags about edges, colours and looks, one for each keyword of `mattestream.treatment`.
 
 Called by `mattestream.cli.remove`. What a number may be is the server's to judge, as in the client.
 """
@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from mattestream.look import FITS, LOOKS, SHADOWS
 from mattestream.treatment import DESPILLS, REFINES, TreatmentKeywords
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -77,6 +78,32 @@ _FLAGS = (
         metavar="0..1",
         help="How much of the screen's light is taken off the subject.  [default: 1]",
     ),
+    click.option(
+        "--look",
+        type=click.Choice(list(LOOKS)),
+        help="studio: white, contact shadow, margin; avatar: a circle.",
+    ),
+    click.option("--background-fit", type=click.Choice(list(FITS)), help="Of a picture."),
+    click.option("--background-position", metavar="X,Y", help="Of a picture; 0 is left and top."),
+    click.option("--background-color", metavar="COLOUR", help="Where a picture does not reach."),
+    click.option(
+        "--background-blur", "background_blur_px", type=float, metavar="PX", help="Of blur.  [12]"
+    ),
+    click.option("--crop", is_flag=True, default=None, help="Cut tight around the subject."),
+    click.option(
+        "--margin", metavar="PX|N%[,...]", help="Left around it: one, or top,right,bottom,left."
+    ),
+    click.option("--aspect", metavar="W:H", help="Of the cut, as 16:9 or 0.8."),
+    click.option("--canvas", metavar="WxH", help="Size of the result; 0 for as it falls out."),
+    click.option(
+        "--scale", type=float, metavar="0.1..1", help="Share of the canvas that it takes."
+    ),
+    click.option("--position", metavar="X,Y", help="Where it stands; 0 is left and top."),
+    click.option("--circle", is_flag=True, default=None, help="Cut to a circle."),
+    click.option("--shadow", type=click.Choice(list(SHADOWS)), help="Laid under the subject."),
+    click.option("--shadow-opacity", type=float, metavar="0..1", help="[default: 0.5]"),
+    click.option("--shadow-blur", "shadow_blur_px", type=float, metavar="PX"),
+    click.option("--shadow-offset", "shadow_offset_px", metavar="X,Y", help="Right and down."),
 )
 
 
