@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from mattestream.reply import FrameFailed, Removal
     from mattestream.request import Frame
+    from mattestream.shared_frames import SharedFrame, SharedFrames
 
 try:
     __version__ = version("mattestream")
@@ -47,6 +48,8 @@ _HOMES = {
     "Frame": "request",
     "FrameFailed": "reply",
     "Removal": "reply",
+    "SharedFrame": "shared_frames",
+    "SharedFrames": "shared_frames",
 }
 _ERRORS = (
     "BadImage",
@@ -83,6 +86,8 @@ __all__ = [
     "Overloaded",
     "Removal",
     "ServerError",
+    "SharedFrame",
+    "SharedFrames",
     "Tls",
     "Unavailable",
     "__version__",

@@ -32,6 +32,7 @@ from mattestream.request import (
     build_stream_config,
     choose,
 )
+from mattestream.shared_frames import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
 
 _Reply = TypeVar("_Reply")
@@ -101,8 +102,10 @@ class AsyncClient:
         calls.check_size(request.ByteSize(), self._connection.max_message_bytes)
         metadata = calls.with_request_id(self._connection.metadata(), request_id)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        with calls.typed_errors(self._is_closed):
-            return removal(await self._removal.Remove(request, timeout=limit_s, metadata=metadata))
+        shared = shared_of(image)
+        with in_flight(shared), calls.typed_errors(self._is_closed):
+            response = await self._removal.Remove(request, timeout=limit_s, metadata=metadata)
+        return removal(response, shared)
 
     @overload
     def remove_stream(
@@ -168,11 +171,13 @@ class AsyncClient:
                         if raises and isinstance(item, FrameFailed):
                             raise item.error
                         yield item
+                        del item  # nor is the last result held while the next is waited for
             for left in sender.end():
                 if raises:
                     raise left.error
                 yield left
         finally:
+            sender.stop()
             call.cancel()
 
     async def list_models(self) -> list[models_pb2.Model]:

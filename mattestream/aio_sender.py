@@ -49,6 +49,8 @@ class Sender:
             await self._wait_for_room()  # for the config's answer, before touching the images
             async for image in _each(self._images):
                 message = await self._next_message(image)
+                # While the next is made, one in shared memory must not be held here or below.
+                del image
                 if message is not None:
                     yield message
                 await self._wait_for_room()
@@ -70,7 +72,7 @@ class Sender:
         except MattestreamError as error:
             self._ledger.failed_here(frame, frame_id, error)
             return None
-        self._ledger.sent(frame_id)
+        self._ledger.sent(frame, frame_id)
         return message
 
     async def _wait_for_room(self) -> None:
@@ -93,6 +95,10 @@ class Sender:
                 items = self._ledger.settle(message.frame)
             self._changed.notify_all()
         return items
+
+    def stop(self) -> None:
+        """The stream is over; whoever still makes a frame makes it for nobody."""
+        self._ledger.forget()
 
     def raise_own_failure(self) -> None:
         """Raises what the caller's iterable raised, if it did."""
@@ -123,6 +129,7 @@ async def _each(images: Images) -> AsyncIterator[ImageInput | Frame]:
     if isinstance(images, AsyncIterable):
         async for image in images:
             yield image
+            del image
         return
     if isinstance(images, list | tuple):  # cannot block
         for image in images:
@@ -137,4 +144,4 @@ async def _each(images: Images) -> AsyncIterator[ImageInput | Frame]:
         return []
 
     while taken := await asyncio.to_thread(take):
-        yield taken[0]
+        yield taken.pop()

@@ -31,6 +31,7 @@ from mattestream.request import (
     choose,
 )
 from mattestream.sender import Sender
+from mattestream.shared_frames import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
 
 _Reply = TypeVar("_Reply")
@@ -94,7 +95,8 @@ class Client:
         """The image without its background.
 
         Args:
-            image: bytes of a file, a path, an open binary file, a uint8 array or a message.
+            image: bytes of a file, a path, an open binary file, a uint8 array, a frame of
+                `SharedFrames` or a message.
             timeout_s: limit in seconds for this call; None takes the client's.
             request_id: an id of the caller's own, for the server's log and the report.
             options: see `RemoveKeywords`; the defaults give a cut-out as PNG.
@@ -105,10 +107,12 @@ class Client:
         request = build_request(image, options)
         calls.check_size(request.ByteSize(), self._connection.max_message_bytes)
         metadata = calls.with_request_id(self._connection.metadata(), request_id)
-        with calls.typed_errors(self._is_closed):
-            return removal(
-                self._removal.Remove(request, timeout=self._limit(timeout_s), metadata=metadata)
+        shared = shared_of(image)
+        with in_flight(shared), calls.typed_errors(self._is_closed):
+            response = self._removal.Remove(
+                request, timeout=self._limit(timeout_s), metadata=metadata
             )
+        return removal(response, shared)
 
     @overload
     def remove_stream(
@@ -187,6 +191,7 @@ class Client:
                         if raises and isinstance(item, FrameFailed):
                             raise item.error
                         yield item
+                        del item  # nor is the last result held while the next is waited for
             for left in sender.end():
                 if raises:
                     raise left.error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mattestream.errors import MattestreamError, ServerError, from_frame_error
 from mattestream.files import write_file
+from mattestream.shared_frames import SharedFrame
 from mattestream.v1 import image_pb2, removal_pb2, report_pb2
 
 _CHANNELS = {
@@ -34,7 +35,8 @@ class Removal:
     """One finished image.
 
     Attributes:
-        data: the file's bytes; for raw results the pixels, rows tightly packed.
+        data: the file's bytes; for raw results the pixels, rows tightly packed; empty for those in
+            shared memory.
         media_type: "image/png", "image/webp", "image/jpeg", "application/zip"; "" for raw pixels.
         width: columns of the result.
         height: rows of the result.
@@ -44,6 +46,8 @@ class Removal:
         pts: the frame's presentation time as the caller gave it.
         dropped_before: frames skipped just before this one (`delivery="latest"` only).
         unchanged: the frame equalled the one before and has its result (`skip_unchanged` only).
+        pixels: of a result in shared memory, where the server wrote it; its frame of the ring stays
+            taken as long as the array is held. None for all others.
     """
 
     data: bytes
@@ -56,6 +60,7 @@ class Removal:
     pts: int = 0
     dropped_before: int = 0
     unchanged: bool = False
+    pixels: NDArray[np.uint8] | None = None
 
     @property
     def extension(self) -> str:
@@ -74,10 +79,11 @@ class Removal:
         Raises:
             FileExistsError: something is at the path, and `replace` is False.
         """
+        data = self.data if self.pixels is None else self.pixels.tobytes()
         if not isinstance(target, str | os.PathLike):
-            target.write(self.data)
+            target.write(data)
             return
-        write_file(Path(target), self.data, replace=replace)
+        write_file(Path(target), data, replace=replace)
 
     def array(self) -> NDArray[np.uint8]:
         """The pixels, (H, W) for an alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
@@ -85,6 +91,8 @@ class Removal:
         Raises:
             MattestreamError: the result is a zip, which holds two pictures, or the file is damaged.
         """
+        if self.pixels is not None:
+            return self.pixels
         if self.channels:
             shape = (self.height, self.width, self.channels)
             pixels = np.frombuffer(self.data, np.uint8).reshape(shape)
@@ -122,15 +130,15 @@ class FrameFailed:
     dropped_before: int = 0
 
 
-def removal(response: removal_pb2.RemoveResponse) -> Removal:
-    """What `Remove` answered."""
-    return _removal(response.result, response.report)
+def removal(response: removal_pb2.RemoveResponse, shared: SharedFrame | None = None) -> Removal:
+    """What `Remove` answered, for the frame that was sent where it lay in shared memory."""
+    return _removal(response.result, response.report, shared)
 
 
 def frame_outcome(
-    message: removal_pb2.FrameResult,
+    message: removal_pb2.FrameResult, shared: SharedFrame | None = None
 ) -> Removal | FrameFailed:
-    """What a stream answered for one frame."""
+    """What a stream answered for one frame, which lay in shared memory where `shared` is set."""
     if message.HasField("error"):
         error = message.error
         return FrameFailed(
@@ -143,6 +151,7 @@ def frame_outcome(
     return _removal(
         message.result,
         message.report,
+        shared,
         frame_id=message.frame_id,
         pts=message.pts,
         dropped_before=message.dropped_before,
@@ -153,6 +162,7 @@ def frame_outcome(
 def _removal(
     result: image_pb2.Result,
     report: report_pb2.Report,
+    shared: SharedFrame | None,
     *,
     frame_id: int = 0,
     pts: int = 0,
@@ -160,11 +170,14 @@ def _removal(
     unchanged: bool = False,
 ) -> Removal:
     kind = result.WhichOneof("data")
-    media_type, channels = "", 0
+    media_type, channels, pixels = "", 0, None
     if kind == "encoded":
         data, media_type = result.encoded.data, result.encoded.media_type
     elif kind == "raw":
         data, channels = _pixels(result.raw), _CHANNELS.get(result.raw.layout.format, 0)
+    elif kind == "shared_memory" and shared is not None:
+        data, pixels = b"", shared.pixels(result.shared_memory)
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     else:
         raise ServerError(
             f"the server answered with {kind or 'no data'}, this client reads files and raw "
@@ -182,6 +195,7 @@ def _removal(
         pts=pts,
         dropped_before=dropped_before,
         unchanged=unchanged,
+        pixels=pixels,
     )
 
 

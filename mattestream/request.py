@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mattestream.errors import BadImage, InvalidRequest
 from mattestream.look import BLUR, fill_background, with_look
+from mattestream.shared_frames import SharedFrame
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
@@ -94,6 +95,7 @@ ImageInput = (
     | BinaryIO
     | ReadableFile
     | image_pb2.Image
+    | SharedFrame
 )
 
 
@@ -196,13 +198,14 @@ def build_image(image: ImageInput) -> image_pb2.Image:
 
     Args:
         image: the bytes of an image file, a path, an open binary file, pixels as a uint8 array of
-            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, or a ready message.
+            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, a frame of `SharedFrames`, or a
+            ready message.
 
     Raises:
         BadImage: the file cannot be read, or the array has another type or shape.
     """
-    if isinstance(image, image_pb2.Image):
-        return image
+    if isinstance(image, SharedFrame | image_pb2.Image):
+        return image.message() if isinstance(image, SharedFrame) else image
     if isinstance(image, bytes):
         return image_pb2.Image(encoded=image)
     if isinstance(image, bytearray | memoryview):
@@ -227,8 +230,10 @@ def build_image(image: ImageInput) -> image_pb2.Image:
 
 def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.RemoveRequest:
     """One image and its options as the request of `Remove`."""
-    options = build_options(**keywords)
-    return removal_pb2.RemoveRequest(image=build_image(image), options=options)
+    request = removal_pb2.RemoveRequest(image=build_image(image), options=build_options(**keywords))
+    if isinstance(image, SharedFrame):
+        image.ask(request.options)
+    return request
 
 
 def build_stream_config(
@@ -272,6 +277,8 @@ def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
         pts=whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
         image=build_image(frame.image),
     )
+    if isinstance(frame.image, SharedFrame) and (target := frame.image.target()) is not None:
+        message.shared_memory_output.CopyFrom(target)
     return removal_pb2.RemoveStreamRequest(frame=message)
 
 

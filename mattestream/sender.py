@@ -50,6 +50,8 @@ class Sender:
                 return
             for image in self._images:
                 message = self._next_message(image)
+                # While the next is made, one in shared memory must not be held here.
+                del image
                 if message is not None:
                     yield message
                 if not self._has_room():
@@ -71,7 +73,7 @@ class Sender:
                 self._ledger.failed_here(frame, frame_id, error)
             return None
         with self._changed:
-            self._ledger.sent(frame_id)
+            self._ledger.sent(frame, frame_id)
         return message
 
     def _has_room(self) -> bool:
@@ -119,4 +121,5 @@ class Sender:
         """Lets the sending thread go."""
         with self._changed:
             self._stopped = True
+            self._ledger.forget()
             self._changed.notify_all()

@@ -8,24 +8,38 @@ file) wait in the same deque, so that the caller gets them in their place. Not t
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from mattestream.errors import MattestreamError, ServerError
 from mattestream.reply import FrameFailed, Removal, frame_outcome
 from mattestream.request import Frame, ImageInput
+from mattestream.shared_frames import SharedFrame
 from mattestream.v1 import removal_pb2, report_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A frame on its way; one in shared memory is held until it is answered."""
+
+    frame_id: int
+    shared: SharedFrame | None
+
+    def answered(self) -> None:
+        if self.shared is not None:
+            self.shared.answered()
 
 
 class Ledger:
     """Frames sent and not yet answered, oldest first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[int | FrameFailed] = deque()  # an id: sent; FrameFailed: never sent
+        self._waiting: deque[_Sent | FrameFailed] = deque()  # FrameFailed: never sent
         self._taken = 0
 
     @property
     def in_flight(self) -> int:
         """Frames sent and not yet answered."""
-        return sum(1 for entry in self._waiting if isinstance(entry, int))
+        return sum(1 for entry in self._waiting if isinstance(entry, _Sent))
 
     def number(self, image: ImageInput | Frame) -> tuple[Frame, int]:
         """The next picture of the stream as a frame, and its id."""
@@ -34,9 +48,12 @@ class Ledger:
         self._taken += 1
         return frame, frame_id
 
-    def sent(self, frame_id: int) -> None:
+    def sent(self, frame: Frame, frame_id: int) -> None:
         """Notes a frame that is about to be sent."""
-        self._waiting.append(frame_id)
+        shared = frame.image if isinstance(frame.image, SharedFrame) else None
+        if shared is not None:
+            shared.sent()
+        self._waiting.append(_Sent(frame_id, shared))
 
     def failed_here(self, frame: Frame, frame_id: int, error: MattestreamError) -> None:
         """Notes a frame that cannot be sent."""
@@ -56,14 +73,21 @@ class Ledger:
                 items.append(entry)
             elif to_skip:
                 to_skip -= 1
-            elif entry == message.frame_id:
-                items.append(frame_outcome(message))
+                entry.answered()
+            elif entry.frame_id == message.frame_id:
+                entry.answered()
+                items.append(frame_outcome(message, entry.shared))
                 return items
             else:
                 raise ServerError(
-                    f"the server answered frame {message.frame_id}, the next one sent was {entry}"
+                    f"the server answered frame {message.frame_id}, the next one sent was "
+                    f"{entry.frame_id}"
                 )
         raise ServerError(f"the server answered frame {message.frame_id}, which was never sent")
+
+    def forget(self) -> None:
+        """The stream is over: nobody waits for answers, and frames in shared memory are let go."""
+        self._waiting.clear()
 
     def rest(self) -> list[FrameFailed]:
         """Local failures after the last answer, when the stream has ended well.
