@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
+import re
 import resource
 import secrets
 import signal
@@ -13,8 +15,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +46,7 @@ from tests.server.serving import Serve
 
 SHM = Path("/dev/shm")
 WIDTH, HEIGHT = 64, 48
+AS_IS: Any = {"on_error": "raise", "refine": "off"}  # the network's alpha, shade for shade
 
 
 def shade(value: int) -> NDArray[np.uint8]:
@@ -96,7 +100,7 @@ def test_a_frame_is_filled_sent_and_answered_where_it_lies(client: Client, prefi
     with SharedFrames(WIDTH, HEIGHT, prefix=prefix) as ring:
         frame = ring.take()
         frame.image[:] = 200
-        result = client.remove(frame)
+        result = client.remove(frame, refine="off")
         assert result.data == b""
         assert result.channels == 1
         np.testing.assert_allclose(result.array(), 200, atol=1)
@@ -127,7 +131,7 @@ def test_every_layout_of_pixels_is_taken(client: Client, prefix: str, pixels: st
         if pixels in ("nv12", "i420"):
             assert frame.image.shape == (HEIGHT * 3 // 2, WIDTH)
             frame.image[:HEIGHT] = 235
-        assert client.remove(frame).array().min() >= 254
+        assert client.remove(frame, refine="off").array().min() >= 254
 
 
 def test_a_file_comes_back_in_the_message_when_it_is_asked_for(client: Client, prefix: str) -> None:
@@ -141,7 +145,7 @@ def test_a_file_comes_back_in_the_message_when_it_is_asked_for(client: Client, p
 
 def test_a_ring_without_results_sends_frames_and_gets_messages(client: Client, prefix: str) -> None:
     with SharedFrames(WIDTH, HEIGHT, output=None, prefix=prefix) as ring:
-        (result,) = client.remove_stream(ring.fill([shade(90)]), on_error="raise")
+        (result,) = client.remove_stream(ring.fill([shade(90)]), **AS_IS)
         assert len(result.data) == WIDTH * HEIGHT
         assert result.pixels is None
 
@@ -152,9 +156,7 @@ def test_a_stream_of_many_more_frames_than_the_ring_has_comes_back_in_order(
     shades = [value % 256 for value in range(0, 900, 7)]
     with SharedFrames(WIDTH, HEIGHT, 3, prefix=prefix) as ring:
         frames = ring.fill(shade(value) for value in shades)
-        got = [
-            shown(result) for result in client.remove_stream(frames, on_error="raise", timeout_s=30)
-        ]
+        got = [shown(result) for result in client.remove_stream(frames, timeout_s=30, **AS_IS)]
         np.testing.assert_allclose(got, shades, atol=1)
         names = left_of(prefix)
         assert len(names) == 3
@@ -165,7 +167,7 @@ def test_a_stream_of_many_more_frames_than_the_ring_has_comes_back_in_order(
 def test_the_smallest_ring_serves_a_loop(client: Client, prefix: str) -> None:
     with SharedFrames(WIDTH, HEIGHT, 2, prefix=prefix) as ring:
         frames = ring.fill((shade(value) for value in range(20)), timeout_s=10)
-        for number, result in enumerate(client.remove_stream(frames, on_error="raise")):
+        for number, result in enumerate(client.remove_stream(frames, **AS_IS)):
             assert abs(int(result.array()[0, 0]) - number) <= 1
 
 
@@ -190,14 +192,14 @@ async def test_the_async_client_streams_from_a_ring_too(address: str, prefix: st
                     yield frame
                     del frame
 
-            results = client.remove_stream(camera(), on_error="raise")
+            results = client.remove_stream(camera(), **AS_IS)
             got = [shown(result) async for result in results]
             np.testing.assert_allclose(got, [value * 20 for value in range(12)], atol=1)
             frame = await ring.take_async()
             frame.put(shade(70))
-            assert abs(shown(await client.remove(frame)) - 70) <= 1
+            assert abs(shown(await client.remove(frame, refine="off")) - 70) <= 1
             del frame
-            plain = client.remove_stream(ring.fill([shade(9), shade(8)]), on_error="raise")
+            plain = client.remove_stream(ring.fill([shade(9), shade(8)]), **AS_IS)
             np.testing.assert_allclose([shown(each) async for each in plain], [9, 8], atol=1)
 
 
@@ -207,11 +209,11 @@ def test_a_held_result_stays_what_it_is_and_its_frame_is_free_once_it_is_dropped
     with SharedFrames(WIDTH, HEIGHT, 2, prefix=prefix) as ring:
         held = next(
             each.array()[10:20]  # a view of a view
-            for each in client.remove_stream(ring.fill([shade(50)]), on_error="raise")
+            for each in client.remove_stream(ring.fill([shade(50)]), **AS_IS)
         )
         assert ring.free == 1
         for value in (100, 150, 200):
-            for result in client.remove_stream(ring.fill([shade(value)]), on_error="raise"):
+            for result in client.remove_stream(ring.fill([shade(value)]), **AS_IS):
                 assert abs(int(result.array()[0, 0]) - value) <= 1
             del result
         np.testing.assert_allclose(held, 50, atol=1)
@@ -239,7 +241,7 @@ def test_a_frame_that_fails_is_answered_and_used_again(client: Client, prefix: s
         with pytest.raises(InvalidRequest):
             client.remove(frame, output="cutout")
         frame.put(shade(30))
-        assert abs(int(client.remove(frame).array()[0, 0]) - 30) <= 1
+        assert abs(int(client.remove(frame, refine="off").array()[0, 0]) - 30) <= 1
         del frame
         assert ring.free == 2
         assert set(left_of(prefix)) == before
@@ -258,7 +260,7 @@ async def test_a_request_that_is_given_up_never_writes_into_a_frame_that_is_used
                 with pytest.raises(DeadlineExceeded):
                     await client.remove(frame, timeout_s=0.05)
                 with pytest.raises(InvalidRequest, match="take another frame"):
-                    await client.remove(frame)
+                    await client.remove(frame, refine="off")
                 name = frame.message().shared_memory.range.name
                 del frame
                 again = [ring.take(), ring.take()]
@@ -266,7 +268,9 @@ async def test_a_request_that_is_given_up_never_writes_into_a_frame_that_is_used
                 assert name not in names + left_of(prefix)
                 engine.open.set()
                 again[1].put(shade(10))
-                assert abs(int((await client.remove(again[1])).array()[0, 0]) - 10) <= 1
+                assert (
+                    abs(int((await client.remove(again[1], refine="off")).array()[0, 0]) - 10) <= 1
+                )
                 await eventually(lambda: served.app.admission.bytes == 0, "all is done")
                 assert not again[0].image.any()
 
@@ -306,7 +310,7 @@ def test_a_server_that_dies_leaves_the_ring_usable_for_the_next(
         gc.collect()
         with ServerProcess(flags) as server, Client(server.address) as client:
             frames = ring.fill(shade(n) for n in range(20))
-            assert len(list(map(shown, client.remove_stream(frames, on_error="raise")))) == 20
+            assert len(list(map(shown, client.remove_stream(frames, **AS_IS)))) == 20
 
 
 MAKER = """
@@ -529,3 +533,14 @@ async def test_waiting_for_a_frame_leaves_the_loop_running(prefix: str) -> None:
         assert not waiting.done()
         held.pop()
         assert await waiting
+
+
+def test_the_example_of_the_page_runs(address: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "shared-memory.md").read_text(encoding="utf-8")
+    example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    example = example.replace("127.0.0.1:50051", address).replace("range(50)", "range(6)")
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(example.replace("myapp-", "mstest-page-"), {})
+    assert len(printed.getvalue().splitlines()) == 6
+    assert left_of("mstest-page-") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,22 +216,37 @@ async def test_a_caller_that_leaves_frees_what_its_images_held(serve: Serve) -> 
         assert replica.users == 0
 
 
+class Noted:
+    """An engine that notes the first element of each image it runs."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.order: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.order += [float(image.flat[0]) for image in batch]
+        return self._inner.run(batch)  # type: ignore[no-any-return]
+
+
 async def test_a_higher_priority_goes_first(serve: Serve) -> None:
     async with serve(threads=1) as served, client_of(served) as client:
         engine = served.registry.engines["tiny"]
+        engine._inner = noted = Noted(engine._inner)
         engine.open.clear()
-        done: list[str] = []
 
-        async def ask(name: str, priority: int) -> None:
-            await client.infer("tiny", [tensor("image", noise(1))], priority=priority)
-            done.append(name)
+        async def ask(priority: int) -> None:
+            batch = np.full((1, 3, 32, 32), priority, np.float32)
+            await client.infer("tiny", [tensor("image", batch)], priority=priority)
 
-        tasks = [asyncio.create_task(ask("first", 0))]
+        tasks = [asyncio.create_task(ask(2))]
         await eventually(lambda: engine.running == 1, "the engine is taken")
         (replica,) = served.app.host.state("tiny")[1].replicas  # type: ignore[union-attr]
-        for place, (name, priority) in enumerate((("low", 3), ("normal", 0), ("high", 1)), 1):
-            tasks.append(asyncio.create_task(ask(name, priority)))
+        for place, priority in enumerate((3, 0, 1), 1):  # 0 stands for 2, the default
+            tasks.append(asyncio.create_task(ask(priority)))
             await eventually(lambda n=place: replica.tensors.waiting == n, "it waits")  # type: ignore[misc]
         engine.open.set()
         await asyncio.gather(*tasks)
-        assert done == ["first", "high", "normal", "low"]
+        assert noted.order == [2, 1, 0, 3]
