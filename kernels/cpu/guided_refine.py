@@ -18,7 +18,7 @@ from kernels.cpu.tiles import Box, boxes
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-TILE_CELLS = 8
+TILE = 96  # pixels, about: smaller boxes cost more for being called than for their pixels
 # The weight of a window whose mean alpha is 5 levels from 0 or 255. Networks leave a haze of 1 to 3
 # levels on half of a photo; where there is no more than that, the fit has nothing to find, and
 # could change what is there by about a level.
@@ -112,7 +112,7 @@ def follow(
         np.multiply(slope, stretch, out=slope)
     offset *= 255 * stretch
     weight *= 255
-    for box in boxes(near, TILE_CELLS):
+    for box in boxes(near, max(1, TILE // scale)):
         _apply(planes, fitted, box.cut_to(whole), (rgb_u8, alpha_u8), scale, result)
     return result
 
