@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,6 +70,7 @@ class Alone:
     """The pipeline in this process."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        cv2.setNumThreads(1)  # as in the server
         model = Registry().load(BUILT_IN)
         assert isinstance(model, Model)
         self._pipeline = HostPipeline(model, Limits(max_megapixels=50, max_side_px=16384))
