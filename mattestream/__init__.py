@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     )
     from mattestream.reply import FrameFailed, Removal
     from mattestream.request import Frame
-    from mattestream.shared_frames import SharedFrame, SharedFrames
+    from mattestream.shared_frame import SharedFrame
+    from mattestream.shared_frames import SharedFrames
 
 try:
     __version__ = version("mattestream")
@@ -48,7 +49,7 @@ _HOMES = {
     "Frame": "request",
     "FrameFailed": "reply",
     "Removal": "reply",
-    "SharedFrame": "shared_frames",
+    "SharedFrame": "shared_frame",
     "SharedFrames": "shared_frames",
 }
 _ERRORS = (

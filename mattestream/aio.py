@@ -32,7 +32,7 @@ from mattestream.request import (
     build_stream_config,
     choose,
 )
-from mattestream.shared_frames import in_flight, shared_of
+from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
 
 _Reply = TypeVar("_Reply")

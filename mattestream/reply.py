@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mattestream.errors import MattestreamError, ServerError, from_frame_error
 from mattestream.files import write_file
-from mattestream.shared_frames import SharedFrame
+from mattestream.shared_frame import SharedFrame
 from mattestream.v1 import image_pb2, removal_pb2, report_pb2
 
 _CHANNELS = {

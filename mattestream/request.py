@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mattestream.errors import BadImage, InvalidRequest
 from mattestream.look import BLUR, fill_background, with_look
-from mattestream.shared_frames import SharedFrame
+from mattestream.shared_frame import SharedFrame
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole

@@ -15,24 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mattestream.errors import (
-    BadImage,
-    Cancelled,
-    DeadlineExceeded,
-    InvalidRequest,
-    MattestreamError,
-    ServerError,
-    Unavailable,
-)
+from mattestream.errors import DeadlineExceeded, InvalidRequest
+from mattestream.shared_frame import FreeSlots, Layout, SharedFrame, Slot
 from mattestream.shared_region import Region, check_prefix, check_room, sweep
 from mattestream.v1 import image_pb2, options_pb2
 from mattestream.values import choose, whole
@@ -61,11 +52,6 @@ _OUTPUTS: Mapping[str, tuple[options_pb2.Output.ValueType, int]] = {
     "alpha": (options_pb2.OUTPUT_ALPHA, 1),
     "cutout": (options_pb2.OUTPUT_CUTOUT, 4),
     "composite": (options_pb2.OUTPUT_COMPOSITE, 4),
-}
-_CHANNELS = {
-    image_pb2.PIXEL_FORMAT_GRAY8: 1,
-    image_pb2.PIXEL_FORMAT_RGB8: 3,
-    image_pb2.PIXEL_FORMAT_RGBA8: 4,
 }
 
 
@@ -100,23 +86,21 @@ class SharedFrames:
         self.width = whole("width", width, 1, _MAX_SIDE_PX, allowed)
         self.height = whole("height", height, 1, _MAX_SIDE_PX, allowed)
         self.count = whole("count", count, _FEWEST, _MAX_FRAMES, f"from 2 to {_MAX_FRAMES}")
-        self._format, samples = choose("pixels", pixels, _FORMATS)
+        found, samples = choose("pixels", pixels, _FORMATS)
         if not samples and (width % 2 or height % 2):
             raise InvalidRequest(f"frames of {pixels} are {width}x{height}: give even sides")
         rows = self.height if samples else self.height * 3 // 2
         # As OpenCV has them: planes below each other.
-        self._shape = (rows, self.width) if samples < 2 else (rows, self.width, samples)
-        self.output = output
-        self._output, channels = options_pb2.OUTPUT_UNSPECIFIED, 0
+        shape = (rows, self.width) if samples < 2 else (rows, self.width, samples)
+        made, channels = options_pb2.OUTPUT_UNSPECIFIED, 0
         if output is not None:
-            self._output, channels = choose("output", output, _OUTPUTS)
-        self._image_bytes = int(np.prod(self._shape))
-        self._result_bytes = self.width * self.height * channels
+            made, channels = choose("output", output, _OUTPUTS)
+        room = self.width * self.height * channels
+        self._layout = Layout(found, self.width, self.height, shape, made, room)
         self._prefix = check_prefix(prefix)
         self._mode = whole("mode", mode, 0, _MODES, "as of a file, 0o600 for instance")
-        # Filled by finalizers, which may run in the middle of anything: SimpleQueue allows that.
-        self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        self._slots: list[_Slot] = []
+        self._free: FreeSlots = queue.SimpleQueue()
+        self._slots: list[Slot] = []
         self._is_open = False
 
     def __enter__(self) -> Self:
@@ -126,10 +110,10 @@ class SharedFrames:
             MattestreamError: there is not enough room for it.
         """
         sweep(self._prefix)
-        check_room(self.count * (self._image_bytes + self._result_bytes))
+        check_room(self.count * self._frame_bytes)
         try:
             for _ in range(self.count):
-                self._slots.append(_Slot(self._new_region()))
+                self._slots.append(Slot(self._new_region()))
         except BaseException:
             self.close()
             raise
@@ -189,7 +173,7 @@ class SharedFrames:
         except BaseException:
             self._free.put(slot)
             raise
-        return SharedFrame(self, _Lease(slot, slot.region, self._free))
+        return SharedFrame(self._layout, slot, self._free)
 
     async def take_async(self, timeout_s: float | None = 30.0) -> SharedFrame:
         """As `take`, while the event loop runs on."""
@@ -213,180 +197,8 @@ class SharedFrames:
             del frame  # while the next image is made, it must not keep this one
 
     def _new_region(self) -> Region:
-        return Region(self._prefix, self._image_bytes + self._result_bytes, self._mode)
-
-    def _layout(self) -> image_pb2.PixelLayout:
-        return image_pb2.PixelLayout(format=self._format, width=self.width, height=self.height)
-
-
-class SharedFrame:
-    """One frame of a ring: fill `image`, then give it to `remove` or `remove_stream`."""
-
-    def __init__(self, ring: SharedFrames, lease: _Lease) -> None:
-        self._ring = ring
-        self._lease = lease
+        return Region(self._prefix, self._frame_bytes, self._mode)
 
     @property
-    def image(self) -> NDArray[np.uint8]:
-        """The pixels, writable: (H, W, 3) or (H, W, 4); (H, W) for "gray"; (H * 3 / 2, W) for
-        "nv12" and "i420".
-        """
-        return self._lease.view(0, self._ring._shape)
-
-    def put(self, image: NDArray[np.uint8]) -> None:
-        """Copies `image` in.
-
-        Raises:
-            BadImage: it has another type or shape.
-        """
-        wanted = self._ring._shape
-        if getattr(image, "dtype", None) != np.uint8 or image.shape != wanted:
-            seen = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
-            raise BadImage(f"the image is {seen}, the ring's frames are uint8 {wanted}: give those")
-        np.copyto(self.image, image)
-
-    # The rest is for the clients.
-
-    def message(self) -> image_pb2.Image:
-        """Where the pixels lie, as a request says it."""
-        message = image_pb2.Image()
-        shared = message.shared_memory
-        shared.range.name = self._lease.region.name
-        shared.range.byte_size = self._ring._image_bytes
-        shared.layout.CopyFrom(self._ring._layout())
-        return message
-
-    def target(self) -> image_pb2.SharedMemoryRange | None:
-        """Where the result goes; None: into the answer."""
-        if not self._ring._result_bytes:
-            return None
-        return image_pb2.SharedMemoryRange(
-            name=self._lease.region.name,
-            offset=self._ring._image_bytes,
-            byte_size=self._ring._result_bytes,
-        )
-
-    def ask(self, options: options_pb2.RemoveOptions) -> None:
-        """Completes the options of a single request, unless it asks for a file."""
-        target = self.target()
-        if target is None or options.format not in (
-            options_pb2.FORMAT_UNSPECIFIED,
-            options_pb2.FORMAT_RAW,
-        ):
-            return
-        if options.output == options_pb2.OUTPUT_UNSPECIFIED:
-            options.output = self._ring._output
-        options.format = options_pb2.FORMAT_RAW
-        options.shared_memory_output.CopyFrom(target)
-
-    def sent(self) -> None:
-        """A request is on its way: until it is answered the server may write at any time.
-
-        Raises:
-            InvalidRequest: one is already, or was given up.
-        """
-        if self._lease.is_unsure:
-            raise InvalidRequest(
-                "this frame is on its way already, or its last request was given up and may still "
-                "be written to: take another frame"
-            )
-        self._lease.is_unsure = True
-
-    def answered(self) -> None:
-        """The server is done with the frame."""
-        self._lease.is_unsure = False
-
-    def pixels(self, shared: image_pb2.SharedMemoryImage) -> NDArray[np.uint8]:
-        """The result, (H, W), (H, W, 3) or (H, W, 4), where the server put it.
-
-        Raises:
-            ServerError: the answer names another place.
-        """
-        layout, span, ring = shared.layout, shared.range, self._ring
-        channels = _CHANNELS.get(layout.format, 0)
-        nbytes = layout.width * layout.height * channels
-        if (
-            span.name != self._lease.region.name
-            or span.offset != ring._image_bytes
-            or not 0 < nbytes == span.byte_size <= ring._result_bytes
-        ):
-            raise ServerError(
-                f"the server says its result is {nbytes} bytes at {span.name!r} + {span.offset}, "
-                f"which is not the place that it was given"
-            )
-        shape = (layout.height, layout.width, channels)
-        return self._lease.view(span.offset, shape if channels > 1 else shape[:2])
-
-
-def shared_of(image: object) -> SharedFrame | None:
-    """`image` when it is a frame of a ring."""
-    return image if isinstance(image, SharedFrame) else None
-
-
-@contextmanager
-def in_flight(frame: SharedFrame | None) -> Iterator[None]:
-    """A block in which a single request for `frame` is under way.
-
-    Raises:
-        InvalidRequest: another request for it was given up, and may still be written to.
-    """
-    if frame is None:
-        yield
-        return
-    frame.sent()
-    try:
-        yield
-    except (DeadlineExceeded, Cancelled, Unavailable):
-        raise  # the server may not know yet that nobody waits
-    except MattestreamError:
-        frame.answered()
-        raise
-    frame.answered()
-
-
-class _Slot:
-    """A place in the ring."""
-
-    def __init__(self, region: Region) -> None:
-        self.region: Region | None = region  # None: the ring is closed
-        self.is_spoilt = False  # nobody knows whether the server still writes to it
-
-
-class _Lease:
-    """The right to a slot's memory; with the last reference to it the slot is free."""
-
-    def __init__(self, slot: _Slot, region: Region, free: queue.SimpleQueue[_Slot | None]) -> None:
-        self.region = region
-        self._state = {"unsure": False}
-        weakref.finalize(self, _give_back, slot, free, self._state).atexit = False
-
-    @property
-    def is_unsure(self) -> bool:
-        return self._state["unsure"]
-
-    @is_unsure.setter
-    def is_unsure(self, value: bool) -> None:
-        self._state["unsure"] = value
-
-    def view(self, offset: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """An array of the memory that keeps this lease."""
-        return np.asarray(_View(self, offset, shape))
-
-
-class _View:
-    """What NumPy makes an array of; arrays and views of them refer to it."""
-
-    def __init__(self, lease: _Lease, offset: int, shape: tuple[int, ...]) -> None:
-        self._lease = lease
-        self._memory = np.frombuffer(lease.region.memory, np.uint8)
-        self.__array_interface__: dict[str, Any] = {
-            "version": 3,
-            "typestr": "|u1",
-            "shape": shape,
-            "data": (self._memory.ctypes.data + offset, False),
-        }
-
-
-def _give_back(slot: _Slot, free: queue.SimpleQueue[_Slot | None], state: dict[str, bool]) -> None:
-    slot.is_spoilt = state["unsure"]
-    free.put(slot)
+    def _frame_bytes(self) -> int:
+        return self._layout.image_bytes + self._layout.result_bytes

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mattestream.errors import MattestreamError, ServerError
 from mattestream.reply import FrameFailed, Removal, frame_outcome
 from mattestream.request import Frame, ImageInput
-from mattestream.shared_frames import SharedFrame
+from mattestream.shared_frame import SharedFrame
 from mattestream.v1 import removal_pb2, report_pb2
 
 

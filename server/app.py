@@ -31,6 +31,7 @@ from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config, ConfigError
 from server.health import Health
 from server.interceptors import CallInterceptor
+from server.kserve.answers import Answers
 from server.kserve.pipeline_face import PipelineFace
 from server.kserve.service import InferenceService
 from server.kserve.shared_regions import SharedRegions
@@ -124,15 +125,21 @@ class App:
             shared_memory=self.shared_memory,
             clock=clock,
         )
+        regions = SharedRegions(self.shared_memory)
         self.inference = InferenceService(
             self.host,
             self.gate,
+            self.health,
             config,
-            tensors=TensorFace(self.workers, self.admission, self.remover.costs, self.metrics),
-            pipelines=PipelineFace(self.remover, self.shared_memory, self.workers),
-            regions=SharedRegions(self.shared_memory),
+            answers=Answers(
+                self.host,
+                TensorFace(self.workers, self.admission, self.remover.costs, self.metrics),
+                PipelineFace(self.remover, self.shared_memory, self.workers),
+                regions,
+                clock=clock,
+            ),
+            regions=regions,
             streams=InferenceStreams(config, self.admission, self.metrics),
-            clock=clock,
         )
         self.metrics.watch(self.admission)
         api_keys = ApiKeys.read(config.api_keys_file)

@@ -13,14 +13,15 @@ from grpc_health.v1 import (  # type: ignore[import-untyped]
 from grpc_health.v1.health import aio as health_aio  # type: ignore[import-untyped]
 
 from mattestream.v1 import removal_pb2
+from server.kserve import names
 
 REMOVAL_SERVICE = removal_pb2.DESCRIPTOR.services_by_name["BackgroundRemovalService"].full_name
 SERVICE_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Health:
-    """The health service. "" and the removal service follow the whole server, "models/NAME" one
-    model.
+    """The health service. "", the removal service and Triton's follow the whole server,
+    "models/NAME" one model.
 
     Attributes:
         is_serving: what the whole server answers now.
@@ -39,6 +40,7 @@ class Health:
         self.is_serving = is_serving
         await self._set("", is_serving)
         await self._set(REMOVAL_SERVICE, is_serving)
+        await self._set(names.SERVICE, is_serving)
 
     async def set_model(self, name: str, is_serving: bool) -> None:
         """Told by the model host."""

@@ -1,6 +1,6 @@
 """A request as the faces see it: its tensors, its deadline, its place among those that wait.
 
-Made by `server.kserve.service` and `server.kserve.stream` from a message.
+Made by `server.kserve.answers` from a message.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A model as all of the background removal: pictures in; alpha, cut-outs, files and reports out.
 
-Called by `server.kserve.service`. Each picture of a request goes through `server.remover` as one of
+Called by `server.kserve.answers`. Each picture of a request goes through `server.remover` as one of
 our own services' would: once for its pixels (`alpha`, `rgba`), and once more for `result` where
 both are asked for, because a result may be anything that the options can make.
 """

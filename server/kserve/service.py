@@ -6,9 +6,6 @@ Put on the wire by `server.kserve.wiring`. As with our own services errors are o
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import grpc
@@ -25,18 +22,14 @@ from mattestream.kserve.v2 import (
 from models.errors import ModelNotFound
 from server.calls import current_call
 from server.config import Config
+from server.health import Health
 from server.kserve import describe, repository, settings
-from server.kserve.asked import Asked, read_asked
+from server.kserve.answers import Answers
 from server.kserve.errors import NotSupported, RegionUnknown, VersionUnknown
 from server.kserve.names import Face, find_face, is_ready, serving
-from server.kserve.pipeline_face import PipelineFace
 from server.kserve.shared_regions import SharedRegions
-from server.kserve.statistics import Statistics, Took
 from server.kserve.streams import InferenceStreams, Requests, allowed_seconds
-from server.kserve.tensor_face import TensorFace
-from server.kserve.tensors import Span
 from server.model_host import ModelHost
-from server.replica import Replica
 from server.shutdown import Gate
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -61,23 +54,21 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         self,
         host: ModelHost,
         gate: Gate,
+        health: Health,
         config: Config,
         *,
-        tensors: TensorFace,
-        pipelines: PipelineFace,
+        answers: Answers,
         regions: SharedRegions,
         streams: InferenceStreams,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.regions = regions
         self.streams = streams
-        self.statistics = Statistics()
+        self.statistics = answers.statistics
         self._host = host
         self._gate = gate
+        self._health = health
         self._config = config
-        self._tensors = tensors
-        self._pipelines = pipelines
-        self._clock = clock
+        self._answers = answers
 
     async def ServerLive(  # noqa: N802
         self, request: service_pb2.ServerLiveRequest, context: Context
@@ -89,7 +80,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: service_pb2.ServerReadyRequest, context: Context
     ) -> service_pb2.ServerReadyResponse:
         """Whether it takes work and can do it."""
-        ready = self._gate.is_open and is_ready(self._host, self._host.default)
+        ready = self._gate.is_open and self._health.is_serving
         return service_pb2.ServerReadyResponse(ready=ready)
 
     async def ModelReady(  # noqa: N802
@@ -153,7 +144,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         """One request."""
         allowed_s = allowed_seconds(context, self._config.default_deadline_s)
         response = infer_pb2.ModelInferResponse()
-        asked = await self.infer(request, response, context.peer(), allowed_s, waits=False)
+        asked = await self._answers.infer(request, response, context.peer(), allowed_s, waits=False)
         # The answer takes memory until the client has it.
         context.add_done_callback(lambda ctx: asked.release())  # type: ignore[arg-type]
         return response
@@ -163,7 +154,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: Requests, context: Context
     ) -> None:
         """Many requests, answered in their order."""
-        await self.streams.serve(request_iterator, context, self.infer)
+        await self.streams.serve(request_iterator, context, self._answers.infer)
 
     async def RepositoryIndex(  # noqa: N802
         self, request: control_pb2.RepositoryIndexRequest, context: Context
@@ -249,58 +240,6 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> control_pb2.LogSettingsResponse:
         """How the server logs."""
         return settings.log_settings(request, self._config.log_level)
-
-    async def infer(
-        self,
-        request: infer_pb2.ModelInferRequest,
-        response: infer_pb2.ModelInferResponse,
-        peer: str,
-        allowed_s: float,
-        *,
-        waits: bool,
-    ) -> Asked:
-        """Fills the answer to one request; returns it to be released when the answer is out.
-
-        Args:
-            request: as it came.
-            response: empty.
-            peer: who sent it, as gRPC writes it.
-            allowed_s: until the answer is not wanted any more.
-            waits: for room on the server; False: it is refused when there is none.
-
-        Raises:
-            What `server.errors` knows.
-        """
-        call = current_call()
-        arrived_at = self._clock()
-        face = self._find(request.model_name, request.model_version)
-        asked: Asked | None = None
-        try:
-            with serving(self._host, face) as replica:
-                find_span: Callable[[str, int, int], Span] = partial(
-                    self.regions.span, call.owner, peer
-                )
-                asked = read_asked(
-                    request, find_span, allowed_s=allowed_s, waits=waits, clock=self._clock
-                )
-                response.model_name, response.model_version = request.model_name, face.version
-                response.id = request.id
-                async with asked.deadline.enforced(lambda: "the request was in work"):
-                    took = await self._answered(face, replica, asked, response)
-        except BaseException:
-            if asked is not None:
-                asked.release()
-            self.statistics.failed(face.name, (self._clock() - arrived_at) * 1e3)
-            raise
-        self.statistics.succeeded(face.name, (self._clock() - arrived_at) * 1e3, took)
-        return asked
-
-    async def _answered(
-        self, face: Face, replica: Replica, asked: Asked, response: infer_pb2.ModelInferResponse
-    ) -> Took:
-        if face.is_pipeline:
-            return await self._pipelines.infer(face, asked, response)
-        return await self._tensors.infer(face, replica, asked, response)
 
     def _find(self, name: str, version: str = "") -> Face:
         current_call().fields["model"] = name[:100]

@@ -1,7 +1,7 @@
 """What each face of a model has done: requests counted here, images and runs by its batcher.
 
-Told by `server.kserve.service`, which also asks. Requests are those that came by this service;
-images and runs are everyone's, because the batcher mixes them.
+Told by `server.kserve.answers`, asked by `server.kserve.service`. Requests are those that came by
+this service; images and runs are everyone's, because the batcher mixes them.
 """
 
 from __future__ import annotations

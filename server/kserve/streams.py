@@ -34,7 +34,7 @@ Requests = AsyncIterator[infer_pb2.ModelInferRequest]
 
 
 class Infer(Protocol):
-    """`InferenceService.infer`."""
+    """`Answers.infer`."""
 
     def __call__(
         self,

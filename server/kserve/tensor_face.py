@@ -1,6 +1,6 @@
 """A model as a bare network: prepared tensors in, its raw answer out, batched with those of others.
 
-Called by `server.kserve.service`. The tensors are those of the manifest: input `image` unless it
+Called by `server.kserve.answers`. The tensors are those of the manifest: input `image` unless it
 names another, FP32, in its layout, already resized and normalised; the output before any
 activation.
 """

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mattestream import __version__
+from server.kserve.names import SERVICE
 from tests.server.fakes import eventually
 from tests.server.serving import Serve, Served
 from tests.server.triton import client_of, failure
@@ -20,6 +22,12 @@ async def test_the_server_is_live_and_ready_once_its_model_is_warm(served: Serve
             assert await client.is_model_ready(name)
         assert not await client.is_model_ready("other")
         assert not await client.is_model_ready("nothing")
+
+
+async def test_health_knows_the_service_by_its_standard_name(served: Served) -> None:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_draining_server_is_live_but_not_ready(served: Served) -> None:
