@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -31,6 +32,7 @@ from kernels.statistics import HEADER_BYTES, header_of, read_statistics
 from kernels.transfer import to_device, to_host
 from models.device_model import DTYPES, DeviceBatch, DeviceModel
 from models.errors import EngineFailed
+from server import device_edges
 from server.codecs.decode import Decoded
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
@@ -39,7 +41,7 @@ from server.device_intake import Intake, JpegDecoder
 from server.device_slots import Slot, SlotRing
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
-from server.job import Color, Format, Options, Output, RawSource, Source
+from server.job import Color, Format, Options, Output, RawSource, Refine, Source
 from server.pipeline import Opened, Outcome
 
 KEEP_BYTES = 4 << 30
@@ -53,6 +55,7 @@ class Wanted:
     color: tuple[int, int, int, int]
     nbytes: int  # of the result, its header included
     on_host: Plan | None = None  # what the host does with the alpha that comes down
+    edges: Plan | None = None  # what the device does besides its last pass
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +97,7 @@ class DevicePipeline:
         self._on_launch = on_launch
         self._on_lost = on_lost
         self._device.use()
-        self._device.load(*finish.KERNELS)
+        self._device.load(*finish.KERNELS, *device_edges.KERNELS)
         # As many as fill the batches in flight, and one batch more that is being decoded.
         self._slots = SlotRing(
             self._device, (model.max_concurrent_runs + 1) * model.max_batch, keep_bytes
@@ -130,12 +133,17 @@ class DevicePipeline:
             source,
             seat,
             keep_metadata=options.keep_metadata,
-            needs_pixels=options.format is Format.ZIP or not planned.is_plain,
+            needs_pixels=options.format is Format.ZIP
+            or not (planned.is_plain or device_edges.are_done(planned)),
             max_megapixels=options.max_megapixels,
         )
         decoded_at = perf_counter()
-        wanted = _wanted(planned, found.width, found.height)
+        is_cut_out = device_edges.has_own_alpha(found.image)
+        wanted = _wanted(planned, found.width, found.height, is_cut_out=is_cut_out)
         seat.reserve_output(wanted.nbytes)
+        if wanted.edges is not None:
+            cell_px = self._cell_px(found.width, found.height)
+            seat.reserve_scratch(device_edges.scratch_bytes(found.width, found.height, cell_px))
         if not found.is_there:
             host, address = seat.input
             with self._uploading:
@@ -209,6 +217,9 @@ class DevicePipeline:
         shape = (opened.height, opened.width, channels)
         pixels = host[HEADER_BYTES:].reshape(shape if channels > 1 else shape[:2])
         alpha_u8 = pixels  # read for ZIP alone, where it is the alpha that came down
+        edges = opened.wanted.edges
+        if edges is not None:
+            statistics = device_edges.statistics_of(host, opened.width, opened.height)
         if opened.wanted.on_host is not None:
             return self._close_on_host(opened, alpha_u8, opened.wanted.on_host, started)
         if options.format is Format.ZIP:
@@ -228,6 +239,8 @@ class DevicePipeline:
             finish_ms=(finished_at - started) * 1e3,
             encode_ms=(perf_counter() - finished_at) * 1e3,
             copies=opened.slot.copies,
+            refine=edges.refine if edges else Refine.OFF,
+            decontaminate=edges.decontaminate if edges else 0.0,
         )
 
     def _close_on_host(
@@ -235,14 +248,12 @@ class DevicePipeline:
     ) -> Outcome:
         """The result of an alpha that came down, finished as on a machine without a GPU."""
         rgb, own_alpha = _host_picture(opened)
-        model = self.model
-        cell_px = max(opened.width / model.alpha_width, opened.height / model.alpha_height)
         finished = finish_on_host(
             rgb,
             alpha_u8,
             own_alpha,
             wanted,
-            cell_px=cell_px,
+            cell_px=self._cell_px(opened.width, opened.height),
             check=opened.check,
             limits=self.limits,
         )
@@ -330,13 +341,19 @@ class DevicePipeline:
         for lane, opened in enumerate(batch):
             slot = opened.slot
             host, address = slot.output(opened.wanted.nbytes)
-            finish.finish(
+            size = (opened.width, opened.height)
+            last_pass: Callable[..., None] = finish.finish
+            if opened.wanted.edges is not None:
+                cell_px = self._cell_px(*size)
+                scratch = slot.reserve_scratch(device_edges.scratch_bytes(*size, cell_px))
+                last_pass = partial(device_edges.queue, wanted=opened.wanted.edges, scratch=scratch)
+            last_pass(
                 device,
                 stream,
                 image=opened.image,
                 alpha=buffers.alpha(lane),
                 plane_wh=alpha_wh,
-                at=place((opened.width, opened.height), alpha_wh, fit),
+                at=place(size, alpha_wh, fit),
                 flags=buffers.flags(lane),
                 target=address,
                 output=opened.wanted.output,
@@ -347,16 +364,23 @@ class DevicePipeline:
             to_host(device, address, host, self._downloads, slot.copies)
             device.record(slot.downloaded, self._downloads)
 
+    def _cell_px(self, width: int, height: int) -> float:
+        """Pixels of a picture along one pixel of the model's alpha."""
+        return max(width / self.model.alpha_width, height / self.model.alpha_height)
+
     def _counted(self, opened: DeviceOpened) -> NDArray[np.void]:
         """What the last pass counted of the alpha, as it lies in front of the pixels."""
         host, _ = opened.slot.output(opened.wanted.nbytes)
         return header_of(host)
 
 
-def _wanted(plan: Plan, width: int, height: int) -> Wanted:
+def _wanted(plan: Plan, width: int, height: int, *, is_cut_out: bool) -> Wanted:
     options = plan.options
     color = (0, 0, 0, 0)
-    if not plan.is_plain:
+    edges = None
+    if not plan.is_plain and device_edges.are_done(plan) and not is_cut_out:
+        edges = plan
+    elif not plan.is_plain:
         nbytes = finish_bytes(FinishOutput.ALPHA, width, height)
         return Wanted(FinishOutput.ALPHA, color, nbytes, plan)
     if options.output is Output.ALPHA or options.format is Format.ZIP:
@@ -372,7 +396,7 @@ def _wanted(plan: Plan, width: int, height: int) -> Wanted:
             output = FinishOutput.CUTOUT
         else:
             output = FinishOutput.OPAQUE if behind.is_opaque else FinishOutput.TRANSLUCENT
-    return Wanted(output, color, finish_bytes(output, width, height))
+    return Wanted(output, color, finish_bytes(output, width, height), edges=edges)
 
 
 def _host_picture(opened: DeviceOpened) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

@@ -41,6 +41,7 @@ class Slot:
         self._device_in: Memory | None = None
         self._host_out: HostMemory | None = None
         self._device_out: Memory | None = None
+        self._scratch: Memory | None = None
         self._filled = 0
         self.decoded: Any = None  # memory of a decoder on the device, for the next picture again
         self.uploaded = device.new_event()  # the picture is on the device
@@ -105,17 +106,36 @@ class Slot:
         assert self._device_out is not None
         return self._host_out.array[:nbytes], self._device_out.address
 
+    def reserve_scratch(self, nbytes: int) -> int:
+        """Room on the device alone; its address.
+
+        Raises:
+            DeviceFull: there is not enough memory.
+        """
+        if self._scratch is None or self._scratch.nbytes < nbytes:
+            self._scratch = None
+            self._scratch = self._taken_there(_grown(nbytes))
+        return self._scratch.address
+
     @property
     def kept_bytes(self) -> int:
-        """Device memory it holds; its page-locked memory is as much, but for a decoder's."""
-        blocks = [block for block in (self._device_in, self._device_out) if block is not None]
+        """Device memory it holds; its page-locked memory is no more."""
+        blocks = (self._device_in, self._device_out, self._scratch)
         decoded = self.decoded.stride * self.decoded.height if self.decoded else 0
-        return decoded + sum(block.nbytes for block in blocks)
+        return decoded + sum(block.nbytes for block in blocks if block is not None)
 
     def give_back(self) -> None:
         """Lets go of all memory; the next image takes it anew."""
         self._host_in = self._device_in = self._host_out = self._device_out = None
+        self._scratch = None
         self.decoded = None
+
+    def _taken_there(self, nbytes: int) -> Memory:
+        try:
+            return self._device.allocate(nbytes)
+        except DeviceFull:
+            self._make_room()
+        return self._device.allocate(nbytes)
 
     def _taken(self, nbytes: int) -> tuple[Memory, HostMemory]:
         try:

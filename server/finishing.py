@@ -51,8 +51,8 @@ class Defaults:
 # Both win in nearly every figure of docs/quality.md's table, for about 10 ms of a core at 1080p.
 # `best` wins by more and takes a fifth of a second: who wants it asks for it.
 DEFAULTS = Defaults(refine=Refine.FAST, decontaminate=1.0)
-# On a GPU the alpha would come down and wait for a core of the host, which is seldom what a GPU was
-# bought for: there both are for those who ask.
+# A GPU does both itself (server/device_edges.py), but what that costs there has not been measured:
+# until it has, both are for those who ask.
 DEVICE_DEFAULTS = Defaults(refine=Refine.OFF, decontaminate=0.0)
 # Where the background's colour is known, the subject's own colours come with the alpha for nothing.
 COLOURS_FOUND = Defaults(refine=Refine.OFF, decontaminate=1.0)

@@ -1,7 +1,6 @@
 """What is counted of an alpha on the device.
 
-For the device pipeline where an alpha is finished without `finish`, which counts on the way;
-nothing of the server calls it so far (docs/gpu.md).
+Called by `server.device_edges` for the alpha before it is refined: `finish` counts the one after.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The network's alpha at the size of its picture, on the device.
 
-For the device pipeline when something has to be done to the full-size alpha before `finish`, which
-else does this on the way; nothing of the server calls it so far (docs/gpu.md).
+Called by `server.device_edges`, where something is done to the full-size alpha before `finish`,
+which else does this on the way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The subject's own colours on the device: takes the old background out of edge pixels.
 
-For the device pipeline and `Foreground.decontaminate`, which the host finishes so far
-(docs/gpu.md).
+Called by `server.device_edges` for `Foreground.decontaminate`.
 """
 
 from __future__ import annotations

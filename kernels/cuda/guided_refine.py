@@ -1,6 +1,6 @@
 """Refines an alpha's edges by the picture on the device, at a fraction of its size.
 
-For the device pipeline and `Refine.REFINE_FAST`, which the host finishes so far (docs/gpu.md).
+Called by `server.device_edges` for `Refine.REFINE_FAST`.
 """
 
 from __future__ import annotations

@@ -170,6 +170,39 @@ def test_a_gpu_and_a_cpu_finish_alike(
     assert np.abs(expected - seen).mean() < 0.5
 
 
+def test_a_gpu_refines_and_cleans_itself_and_leaves_the_rest_to_the_host(
+    emulated: DeviceModel,
+) -> None:
+    pipeline = DevicePipeline(emulated, LIMITS)
+    rgba = np.dstack([np.full((32, 32, 3), 90, np.uint8), np.arange(1024).reshape(32, 32) % 256])
+    cut_out = RawSource(rgba.astype(np.uint8).tobytes(), PixelFormat.RGBA8, 32, 32)
+    fast = replace(RAW, refine=Refine.FAST, decontaminate=1.0)
+    there = [(scene(), fast), (scene(), replace(ALPHA, refine=Refine.FAST))]
+    here = [(scene(), replace(fast, refine=Refine.BEST)), (cut_out, fast)]
+    here.append((scene(), replace(fast, edges=Edges(feather_px=1))))
+    for source, options in there + here:
+        with pipeline.seat() as seat:
+            opened = pipeline.open(source, options, seat)
+            assert (opened.wanted.on_host is None) == ((source, options) in there)
+            (answer,) = pipeline.run([opened])
+            outcome = pipeline.close(opened, answer, options)
+        assert outcome.refine is options.refine
+
+
+def test_a_gpu_counts_the_refined_alpha_and_keeps_the_models_doubt(
+    host: HostPipeline, emulated: DeviceModel
+) -> None:
+    options = replace(ALPHA, refine=Refine.FAST)
+    expected, seen = (
+        outcome_of(each, options).statistics for each in (host, DevicePipeline(emulated, LIMITS))
+    )
+    assert expected.box is not None
+    assert seen.box is not None
+    assert np.abs(np.subtract(expected.box, seen.box)).max() <= 1
+    assert seen.coverage == pytest.approx(expected.coverage, abs=0.01)
+    assert seen.uncertainty == pytest.approx(expected.uncertainty, abs=0.01)
+
+
 def test_the_report_says_what_was_really_done(pipeline: Pipeline) -> None:
     report = report_pb2.Report()
     options = replace(RAW, refine=Refine.FAST, decontaminate=0.75)
