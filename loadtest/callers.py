@@ -149,49 +149,53 @@ def mattestream_call(address: str, model: str) -> CallServer:
 
 def rembg_call(address: str, onnx: str) -> CallServer:
     """One request to rembg's server, which reads `extras` from the query and the rest as a form."""
-    import httpx
-
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-    client = httpx.Client(timeout=REQUEST_TIMEOUT_S, limits=limits, trust_env=False)
+    extras = json.dumps({"model_path": onnx})
     url = f"http://{address}/api/remove"
-    query = {"extras": json.dumps({"model_path": onnx})}
-
-    def call(photo: bytes) -> bytes:
-        answer = client.post(
-            url,
-            params=query,
-            data={"model": "u2net_custom"},
-            files={"file": ("photo.jpg", photo, "image/jpeg")},
-        )
-        answer.raise_for_status()
-        return answer.content
-
-    return call
+    return _form_call(url, "file", {"model": "u2net_custom"}, {"extras": extras})
 
 
 def remove_bg_call(address: str, model: str) -> CallServer:
     """One request to our HTTP door, as a client of remove.bg makes it; the model is the server's
     default, since remove.bg has no word for it.
     """
+    fields = {"size": "full", "format": "png"}
+    return _form_call(f"http://{address}/v1.0/removebg", "image_file", fields)
+
+
+def own_http_call(address: str, model: str) -> CallServer:
+    """One request to our HTTP door in its own words: the work that the peer does, and no more."""
+    options = {
+        "model": model,
+        "edges": {"refine": "REFINE_OFF"},
+        "foreground": {"decontaminate": 0},
+    }
+    return _form_call(f"http://{address}/v1/remove", "image", {"options": json.dumps(options)})
+
+
+def _form_call(
+    url: str, file: str, fields: Mapping[str, str], query: Mapping[str, str] | None = None
+) -> CallServer:
+    """A multipart POST of the photo as `file`; whole answers only."""
     import httpx
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
     client = httpx.Client(timeout=REQUEST_TIMEOUT_S, limits=limits, trust_env=False)
-    url = f"http://{address}/v1.0/removebg"
 
     def call(photo: bytes) -> bytes:
-        answer = client.post(
-            url,
-            data={"size": "full", "format": "png"},
-            files={"image_file": ("photo.jpg", photo, "image/jpeg")},
-        )
+        picture = {file: ("photo.jpg", photo, "image/jpeg")}
+        answer = client.post(url, params=query, data=fields, files=picture)
         answer.raise_for_status()
         return answer.content
 
     return call
 
 
-CALLS = {"mattestream": mattestream_call, "remove.bg": remove_bg_call, "rembg": rembg_call}
+CALLS = {
+    "mattestream": mattestream_call,
+    "own HTTP": own_http_call,
+    "remove.bg": remove_bg_call,
+    "rembg": rembg_call,
+}
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ from loadtest.servers import (
 from models.registry import Registry
 
 # How our server is asked: the kind of `loadtest.callers` for each.
-DOORS = {"grpc": OURS, "http": "remove.bg"}
+DOORS = {"grpc": OURS, "http": "own HTTP", "removebg": "remove.bg"}
 LIMIT_S = 2.0  # in which the engine alone is measured, before and after
 THEIR_LIBRARIES = ("rembg", "onnxruntime", "pillow", "numpy", "fastapi", "uvicorn")
 
@@ -193,7 +193,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     comparison = compare(options, report.shown_command("compare_rembg", arguments))
     text = page(comparison)
     print("\n" + text)
-    prefix = "compare-rembg" if options.door == "grpc" else "gateway"
+    prefix = "compare-rembg" if options.door == "grpc" else f"gateway-{options.door}"
     network = options.onnx.stem if options.onnx else options.network
     name = f"{prefix}-{options.size}-{network}"
     written = report.write_results(name, comparison.figures(), text, options.out)

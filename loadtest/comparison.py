@@ -109,7 +109,13 @@ class Comparison:
         return {**asdict(self), "ratios": ratios}
 
 
-_DOORS = {"grpc": "gRPC", "http": "HTTP (POST /v1.0/removebg)"}
+_PLAIN = "asked for neither refined edges nor clean colours, which rembg does not make unless asked"
+_DOORS = {
+    "grpc": f"gRPC, {_PLAIN}",
+    "http": f"HTTP (POST /v1/remove), {_PLAIN}",
+    "removebg": "HTTP (POST /v1.0/removebg), which refines edges and cleans colours on top of what "
+    "rembg does: that API has no word against it",
+}
 
 RATIOS: dict[str, Callable[[Cell], float]] = {
     "req/s": lambda cell: cell.requests_per_s,
@@ -130,10 +136,10 @@ def page(comparison: Comparison) -> str:
     noun = "round" if rounds == 1 else "rounds"
     how = (
         f"Network: {comparison.network}, run by both. Sent: {comparison.photos}; asked for: the "
-        f"cut-out as PNG at the photo's size. mattestream over {_DOORS[comparison.door]} with its "
-        "own defaults, rembg "
-        f"over HTTP with {their_setting}; the callers run on the same machine, in a process of "
-        f"their own. {rounds} {noun} in turn; ratios are medians of the rounds' own ratios."
+        "cut-out as PNG at the photo's size. mattestream with its own defaults over "
+        f"{_DOORS[comparison.door]}; rembg over HTTP with {their_setting}; the callers run on the "
+        f"same machine, in a process of their own. {rounds} {noun} in turn; ratios are medians of "
+        "the rounds' own ratios."
     )
     same = (
         "Both prepare a photo as ImageNet networks expect it and stretch the network's answer to "
