@@ -102,9 +102,15 @@ class RemoveBgApi:
 
     async def _background(self, form: Form, hold: Hold) -> bytes:
         url = form.text("bg_image_url")
-        if url is not None:
-            return await self._fetched(url, "bg", hold)
-        return _file(form, "bg_image_file")
+        if url is None:
+            picture = _file(form, "bg_image_file")
+        else:
+            picture = await self._fetched(url, "bg", hold)
+        try:
+            await size_of(picture)
+        except codecs.ImageRejected as error:
+            raise BadRequest(f"the background: {error}", reason=_word_of(error)) from None
+        return picture
 
     async def _fetched(self, url: str, what: str, hold: Hold) -> bytes:
         try:
@@ -149,14 +155,15 @@ _WORDS_OF_STATUS = {
 
 
 def _word(failure: Failure) -> str:
-    if failure.reason:
-        return failure.reason
-    for kind in type(failure.error).__mro__:
-        if kind in _WORDS:
-            return _WORDS[kind]
-    return _WORDS_OF_STATUS.get(
-        failure.status, "internal_error" if failure.is_internal else "invalid_parameter"
+    otherwise = "internal_error" if failure.is_internal else "invalid_parameter"
+    return (
+        failure.reason or _word_of(failure.error) or _WORDS_OF_STATUS.get(failure.status, otherwise)
     )
+
+
+def _word_of(error: Exception) -> str:
+    """The word for that kind of error, "" where there is none."""
+    return next((_WORDS[kind] for kind in type(error).__mro__ if kind in _WORDS), "")
 
 
 def _file(form: Form, name: str) -> bytes:

@@ -193,9 +193,11 @@ async def position(it: Gateway) -> None:
     _, _, right, bottom = subject_box(await asked(it, scale="50%", position="100%"))
     assert right >= 958
     assert bottom >= 638
+    await refused(it, "invalid_position", scale="50%", position="original")
 
 
 async def position_alone(it: Gateway) -> None:
+    assert (await asked(it, position="original")).size == (960, 640)
     await refused(it, "invalid_position", position="10% 20%")
 
 
@@ -327,10 +329,15 @@ ROWS = (
     Row("crop", "true, false", "Tight around the subject.", crop),
     Row("crop_margin", "1, 2 or 4 lengths", "Up to 500px or 50%.", crop_margin),
     Row("scale", "10% to 100%, original", "Together with `crop_margin` refused.", scale),
-    Row("position", "original, center, shares", "With a scale.", position),
     Row(
         "position",
-        "without a scale",
+        "center, shares",
+        "With a scale; `original` is refused together with one.",
+        position,
+    ),
+    Row(
+        "position",
+        "center, shares without a scale",
         "Refused as `invalid_position`: a subject is not moved without being scaled.",
         position_alone,
         NOT,

@@ -62,6 +62,31 @@ async def test_the_whole_body_may_be_the_picture(it: Gateway) -> None:
     assert len(zlib.decompress(response.content)) == 96 * 64
 
 
+async def test_a_background_comes_as_a_file_beside_the_picture(it: Gateway) -> None:
+    green = io.BytesIO()
+    Image.new("RGB", (50, 50), (0, 255, 0)).save(green, "PNG")
+    files = {
+        "image": ("a.jpg", picture()),
+        "background": ("b.png", green.getvalue()),
+        "options": (None, '{"output": "OUTPUT_COMPOSITE"}'),
+    }
+    response = await it.client.post("/v1/remove", files=files)
+    assert response.status_code == 200, response.text
+    pixel = Image.open(io.BytesIO(response.content)).convert("RGB").getpixel((5, 30))
+    assert pixel == pytest.approx((0, 255, 0), abs=6)
+
+
+async def test_a_background_that_is_no_picture_is_named(it: Gateway) -> None:
+    files = {
+        "image": ("a.jpg", picture()),
+        "background": ("b.png", b"no picture"),
+        "options": (None, '{"output": "OUTPUT_COMPOSITE"}'),
+    }
+    response = await it.client.post("/v1/remove", files=files)
+    assert response.status_code == 400
+    assert "background" in response.json()["error"]["message"]
+
+
 async def test_json_in_and_out_is_the_rpc_itself(it: Gateway) -> None:
     asked = {"image": {"encoded": in_base64(picture())}, "options": {"max_megapixels": 0.002}}
     response = await it.client.post(

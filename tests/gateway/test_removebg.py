@@ -104,6 +104,13 @@ async def test_what_is_wrong_is_said_in_their_words(
     assert error["detail"]
 
 
+async def test_a_background_that_is_no_picture_has_their_word(it: Gateway) -> None:
+    files = {"image_file": ("a.jpg", picture()), "bg_image_file": ("b.jpg", b"hello")}
+    (error,) = (await it.remove_bg(files=files)).json()["errors"]
+    assert error["code"] == "invalid_file_type"
+    assert error["title"] == "the background"
+
+
 async def test_bad_base64_is_a_picture_that_cannot_be_read(it: Gateway) -> None:
     response = await it.client.post("/v1.0/removebg", json={"image_file_b64": "@@@"})
     assert response.json()["errors"][0]["code"] == "failed_to_read_image"
