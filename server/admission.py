@@ -26,7 +26,8 @@ from server.service_cost import NO_COST, Cost, Margin
 # on 20 MP photos, 6 to 16 for most sources and formats.
 BYTES_PER_PIXEL = 16
 # Raw answers are copied into the message and again onto the wire; libwebp works in large buffers.
-BYTES_PER_PIXEL_OF = {Format.RAW: 20, Format.ZLIB: 20, Format.WEBP: 32}
+# A tensor of FP32 takes 12 bytes a pixel: as an array, as bytes, in the message and on the wire.
+BYTES_PER_PIXEL_OF = {Format.RAW: 20, Format.ZLIB: 20, Format.WEBP: 32, Format.TENSOR: 56}
 
 STREAM_SHARE = 0.75
 FIRST_GUESS_S = 0.05  # service time of an image of unknown cost, for the hint

@@ -383,7 +383,7 @@ def _wanted(plan: Plan, width: int, height: int, *, is_cut_out: bool) -> Wanted:
     elif not plan.is_plain:
         nbytes = finish_bytes(FinishOutput.ALPHA, width, height)
         return Wanted(FinishOutput.ALPHA, color, nbytes, plan)
-    if options.output is Output.ALPHA or options.format is Format.ZIP:
+    if not options.output.has_colors or options.format is Format.ZIP:
         output = FinishOutput.ALPHA  # a zip's colours are the picture's own, still on the host
     elif options.output is Output.CUTOUT:
         output = FinishOutput.CUTOUT

@@ -33,6 +33,8 @@ _MADE: Mapping[Output, Wanted] = {
     Output.CUTOUT: "cutout",
     Output.ALPHA: "alpha",
     Output.COMPOSITE: "composite",
+    Output.MASK: "alpha",
+    Output.TENSOR: "composite",
 }
 _OWN_COLOURS = (
     "the image has an alpha of its own, so its colours were taken for the subject's: "
@@ -113,7 +115,7 @@ def plan(options: Options, defaults: Defaults, cell_px: float = math.inf) -> Pla
         refine = Refine.OFF
     if options.refine is None and options.trimap is not None:
         refine = Refine.BEST  # who draws a trimap wants what lies between solved
-    if options.output is Output.ALPHA:
+    if not options.output.has_colors:
         return Plan(options, refine, 0.0)  # there are no colours
     strength = defaults.decontaminate if options.decontaminate is None else options.decontaminate
     return Plan(options, refine, strength)
@@ -177,7 +179,7 @@ def finish(
         if options.decontaminate:
             notes += (_OWN_COLOURS,)
     colours = rgb_u8
-    if options.output is not Output.ALPHA:
+    if options.output.has_colors:
         if colours_u8 is not None:
             colours = _mixed(rgb_u8, colours_u8, strength)
         elif strength:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kernels.backdrop import BackgroundFit
 from kernels.cpu.shadow import Shadow
 from kernels.framing import Crop
+from server.codecs.tensor import PLAIN_TENSOR, TensorWish
 
 if TYPE_CHECKING:
     from server.behind import Picture
@@ -24,6 +25,23 @@ class Output(StrEnum):
     CUTOUT = "cutout"
     ALPHA = "alpha"
     COMPOSITE = "composite"
+    MASK = "mask"  # binary: the subject is where alpha is at least one half
+    TENSOR = "tensor"  # a composite that a model takes as it is
+
+    @property
+    def has_colors(self) -> bool:
+        """False for what is only about the subject's shape."""
+        return self not in {Output.ALPHA, Output.MASK}
+
+    @property
+    def has_pixels(self) -> bool:
+        """False for what has a form of its own instead of a `format` to choose."""
+        return self not in {Output.MASK, Output.TENSOR}
+
+    @property
+    def has_background(self) -> bool:
+        """True where something lies behind the subject."""
+        return self in {Output.COMPOSITE, Output.TENSOR}
 
 
 class Format(StrEnum):
@@ -35,6 +53,9 @@ class Format(StrEnum):
     ZIP = "zip"
     RAW = "raw"
     ZLIB = "zlib"
+    RLE = "rle"  # this and polygons: masks only
+    POLYGONS = "polygons"
+    TENSOR = "tensor"  # tensors only
 
 
 class PixelFormat(StrEnum):
@@ -170,9 +191,10 @@ class Options:
     output: Output = Output.CUTOUT
     format: Format = Format.PNG
     quality: int = 90  # 1..100, JPEG and WebP
-    background: Behind | None = None  # set exactly when output is COMPOSITE
+    background: Behind | None = None  # set exactly when `output.has_background`
     crop: Crop | None = None  # None: the whole source
     shadow: Shadow | None = None
+    tensor: TensorWish = PLAIN_TENSOR  # read for TENSOR
     keep_metadata: bool = False
     max_megapixels: float = 0.0  # the source is made smaller to this area first; 0: it is not
     refine: Refine | None = Refine.OFF  # None: the pipeline's choice, see `server.finishing`

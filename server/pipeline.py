@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kernels.framing import Frame
 from kernels.reference import AlphaStatistics
 from kernels.transfer import Copies
-from server.codecs.encode import Encoded
+from server.codecs.encode import Packed
 from server.codecs.header import Limits
 from server.job import Color, Method, Options, Refine, Source
 from server.streams.memory import StreamMemory
@@ -51,7 +51,7 @@ class Opened:
 class Outcome:
     """A finished image and what there is to report of it."""
 
-    encoded: Encoded
+    encoded: Packed
     statistics: AlphaStatistics
     finish_ms: float
     encode_ms: float

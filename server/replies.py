@@ -9,6 +9,8 @@ from __future__ import annotations
 from mattestream.v1 import image_pb2, options_pb2, report_pb2
 from models.loaded import Loaded
 from server.batcher import Inferred
+from server.codecs.encode import Encoded, EncodedMask
+from server.codecs.tensor import ElementType, Tensor
 from server.job import Method, PixelFormat, Refine
 from server.pipeline import Opened, Outcome
 from server.shared_memory.door import SharedTarget
@@ -18,6 +20,11 @@ _PIXEL_FORMATS = {
     PixelFormat.RGB8: image_pb2.PIXEL_FORMAT_RGB8,
     PixelFormat.RGBA8: image_pb2.PIXEL_FORMAT_RGBA8,
     PixelFormat.GRAY8: image_pb2.PIXEL_FORMAT_GRAY8,
+}
+_ELEMENT_TYPES = {
+    ElementType.FP32: image_pb2.TENSOR_TYPE_FP32,
+    ElementType.FP16: image_pb2.TENSOR_TYPE_FP16,
+    ElementType.UINT8: image_pb2.TENSOR_TYPE_UINT8,
 }
 _REFINES = {
     Refine.OFF: options_pb2.REFINE_OFF,
@@ -32,10 +39,34 @@ _METHODS = {
 
 
 def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
-    """Puts the finished bytes into `result`."""
+    """Puts what was made into `result`."""
     encoded = outcome.encoded
     result.width = encoded.width
     result.height = encoded.height
+    match encoded:
+        case Encoded():
+            _fill_bytes(result, encoded)
+        case EncodedMask():
+            _fill_mask(result, encoded)
+        case Tensor():
+            result.tensor.type = _ELEMENT_TYPES[encoded.type]
+            result.tensor.shape.extend(encoded.shape)
+            result.tensor.data = encoded.data
+
+
+def _fill_mask(result: image_pb2.Result, mask: EncodedMask) -> None:
+    if isinstance(mask.form, str):
+        rle = result.mask_rle
+        rle.width, rle.height, rle.counts = mask.width, mask.height, mask.form
+        return
+    polygons = result.polygons
+    polygons.width, polygons.height = mask.width, mask.height  # set even where there are none
+    for outline in mask.form:
+        polygon = polygons.polygons.add(hole=outline.is_hole, outer=outline.outer)
+        polygon.points.extend(outline.points.ravel().tolist())
+
+
+def _fill_bytes(result: image_pb2.Result, encoded: Encoded) -> None:
     if encoded.pixel_format is None:
         result.encoded.media_type = encoded.media_type or ""
         result.encoded.data = encoded.data
@@ -56,6 +87,7 @@ def fill_shared(result: image_pb2.Result, outcome: Outcome, target: SharedTarget
         SharedMemoryWrong: the range is too small for them, or has been cut short.
     """
     encoded = outcome.encoded
+    assert isinstance(encoded, Encoded)
     assert encoded.pixel_format is not None
     if len(encoded.data) > target.nbytes:
         raise SharedMemoryWrong(

@@ -25,10 +25,11 @@ from models.device_model import DeviceModel
 
 JPEG_NOTE = engines.stand_in_for_jpeg()  # before anything of server.codecs is imported
 
+from server.codecs.encode import Encoded  # noqa: E402
 from server.codecs.header import Limits  # noqa: E402
 from server.device_pipeline import DevicePipeline  # noqa: E402
 from server.job import Format, Options, Output, PixelFormat, RawSource  # noqa: E402
-from server.pipeline import remove_one  # noqa: E402
+from server.pipeline import Outcome, remove_one  # noqa: E402
 
 SECTION = "flow"
 FRAMES = 1000
@@ -60,14 +61,19 @@ class Flow:
             ]
             answers = self.pipeline.run(opened)
             return [
-                bytes(self.pipeline.close(one, answer, ALPHA).encoded.data)
+                _data(self.pipeline.close(one, answer, ALPHA))
                 for one, answer in zip(opened, answers, strict=True)
             ]
 
     def one(self, source: RawSource) -> tuple[bytes, Copies]:
         """The alpha of a frame by itself, and what was copied for it."""
         outcome = remove_one(self.pipeline, source, ALPHA).outcome
-        return bytes(outcome.encoded.data), outcome.copies
+        return _data(outcome), outcome.copies
+
+
+def _data(outcome: Outcome) -> bytes:
+    assert isinstance(outcome.encoded, Encoded)  # raw alphas are bytes
+    return bytes(outcome.encoded.data)
 
 
 def rows() -> Iterator[Row]:

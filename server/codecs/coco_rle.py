@@ -1,6 +1,6 @@
 """A binary mask as COCO's compressed run lengths: the string that its tools read and write.
 
-Called by `server.looks`' users for OUTPUT_MASK_RLE. The format, as the COCO API's C source has it:
+Called by `server.codecs.encode` for run lengths. The format, as the COCO API's C source has it:
 run lengths column by column, beginning with a run of zeros that may be empty; from the fourth run
 on, the difference to the run two before; each number in groups of 5 bits, lowest first, as
 characters from '0' on, with 32 added where more groups follow and the last group's highest bit as
@@ -17,6 +17,7 @@ _GROUP_BITS = 5
 _MORE = 1 << _GROUP_BITS
 _SIGN = 1 << (_GROUP_BITS - 1)
 _FIRST_CHARACTER = 48  # "0"
+_AT_ONCE = 1 << 16  # runs; noise has one for every other pixel, and each takes 80 bytes here
 
 
 def encode_mask(mask_u8: NDArray[np.uint8]) -> str:
@@ -25,7 +26,12 @@ def encode_mask(mask_u8: NDArray[np.uint8]) -> str:
     Args:
         mask_u8: (H, W), at least 1 x 1; what is not 0 belongs to the mask.
     """
-    return _compressed(run_lengths(mask_u8))
+    runs = run_lengths(mask_u8)
+    differences = runs.copy()
+    differences[3:] -= runs[1:-2]
+    return "".join(
+        _compressed(differences[at : at + _AT_ONCE]) for at in range(0, runs.size, _AT_ONCE)
+    )
 
 
 def run_lengths(mask_u8: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -42,9 +48,7 @@ def run_lengths(mask_u8: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.diff(np.concatenate([starts, changes, [along_columns.size]]))
 
 
-def _compressed(runs: NDArray[np.int64]) -> str:
-    left = runs.astype(np.int64)
-    left[3:] -= runs[1:-2]
+def _compressed(left: NDArray[np.int64]) -> str:
     numbers = np.arange(left.size)
     keys, characters = [], []
     group = 0

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from server.codecs import deflate
+from server.codecs.coco_rle import encode_mask
 from server.codecs.errors import ImageTooLarge
 from server.codecs.exif import resolution_block
 from server.codecs.png import write_png
+from server.codecs.polygons import Outline, trace
+from server.codecs.tensor import Tensor, make_tensor
 from server.job import Format, Options, PixelFormat
 
 _MEDIA_TYPES = {
@@ -33,6 +36,7 @@ _LOSSLESS = 100
 _FULL_CHROMA_FROM = 95  # below, colour at half size saves a third of the bytes unseen
 _JFIF_HEADER_END = 20  # start marker and the APP0 segment that simplejpeg writes first
 _ICC_PART_BYTES = 65519  # what one APP2 segment can hold
+HALF = 128  # of alpha
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # equal pictures make equal files
 
 
@@ -48,6 +52,18 @@ class Encoded:
     is_zlib: bool = False  # `data` is one zlib stream around the pixels
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedMask:
+    """A mask in one of its two forms."""
+
+    form: str | list[Outline]  # COCO's `counts`, or outlines as `server.codecs.polygons` has them
+    width: int  # px
+    height: int
+
+
+Packed = Encoded | EncodedMask | Tensor
+
+
 def encode_result(
     pixels: NDArray[np.uint8],
     alpha_u8: NDArray[np.uint8],
@@ -55,19 +71,21 @@ def encode_result(
     *,
     icc: bytes | None = None,
     dpi: tuple[float, float] | None = None,
-) -> Encoded:
+) -> Packed:
     """The result packed as `options.format` at `options.quality`.
 
     Args:
         pixels: (H, W) alpha, (H, W, 4) cutout, (H, W, 3) or (H, W, 4) composite; for ZIP the
-            source's RGB (H, W, 3).
+            source's RGB (H, W, 3); for a tensor (H, W, 3); for masks the alpha, whose upper half
+            belongs to them.
         alpha_u8: (H, W) alpha; read for ZIP only.
-        options: only `format` and `quality` are read.
+        options: only `format`, `quality` and `tensor` are read.
         icc: a profile for RGB; left out where the result is grey, which it does not describe.
         dpi: dots per inch; PNG, WebP and JPEG carry it.
 
     Raises:
         ImageTooLarge: a side longer than the format can hold.
+        OutlineTooLong: polygons of a mask that is all edges.
         ValueError: pixels that the format cannot hold.
     """
     if pixels.dtype != np.uint8 or not (
@@ -93,6 +111,12 @@ def encode_result(
         case Format.ZLIB:
             data = deflate.compress(np.ascontiguousarray(pixels))
             return Encoded(None, data, width, height, _pixel_format(pixels), is_zlib=True)
+        case Format.RLE:
+            return EncodedMask(encode_mask(_mask(pixels)), width, height)
+        case Format.POLYGONS:
+            return EncodedMask(trace(_mask(pixels)), width, height)
+        case Format.TENSOR:
+            return make_tensor(pixels, options.tensor)
     return Encoded(_MEDIA_TYPES[options.format], data, width, height)
 
 
@@ -103,6 +127,11 @@ def _check_sides(width: int, height: int, result_format: Format) -> None:
             f"the result is {width}x{height}, {result_format.upper()} holds up to {most} px a side:"
             " ask for PNG, or send a smaller image"
         )
+
+
+def _mask(alpha_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W), 1 where alpha is at least one half: the pixels that the report's box is around."""
+    return (alpha_u8 >= HALF).view(np.uint8)
 
 
 def _pixel_format(pixels: NDArray[np.uint8]) -> PixelFormat:

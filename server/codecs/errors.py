@@ -5,7 +5,8 @@
     |- ImageDamaged     the right type, but cut off or broken
     |- ImageTooLarge    more pixels or longer sides than are taken, or the result's format holds
     |- RawLayoutWrong   raw pixels whose size, strides and length contradict each other
-    `- CodecMissing     a sound image of a kind that is not read here
+    |- CodecMissing     a sound image of a kind that is not read here
+    `- OutlineTooLong   a mask so ragged that polygons of it are of no use
 
 Apart from the codecs so that `server.errors` can list them without importing an image library.
 """
@@ -47,6 +48,16 @@ class RawLayoutWrong(ImageRejected):
 
 class CodecMissing(ImageRejected):
     """A sound image of a kind that this server, or this build of it, does not read."""
+
+
+class OutlineTooLong(ImageRejected):
+    """A mask so ragged that polygons of it would be of no use to anybody."""
+
+    def __init__(self, seen: int, what: str, allowed: int) -> None:
+        super().__init__(
+            f"the mask has {seen} {what}, polygons hold up to {allowed}: remove specks and holes "
+            "(edges.remove_specks_px, edges.fill_holes_px), or ask for OUTPUT_MASK_RLE"
+        )
 
 
 NAMES = {

@@ -1,6 +1,7 @@
 """A picture as an array that a model takes as it is: typed, laid out and normalised.
 
-Called by `server.looks`' users for OUTPUT_TENSOR.
+Called by `server.codecs.encode` for tensors; what is asked for comes from
+`server.options.tensor`.
 """
 
 from __future__ import annotations
@@ -52,12 +53,25 @@ class TensorWish:
             raise ValueError(f"the tensor's std is {self.std}: none of the three may be 0")
 
 
+PLAIN_TENSOR = TensorWish()  # FP32 from 0 to 1
+
+
 class Tensor(NamedTuple):
     """A row-major, little-endian array."""
 
     type: ElementType
     shape: tuple[int, ...]
     data: bytes
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture in it."""
+        return self.shape[1] if self.type is ElementType.UINT8 else self.shape[3]
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture in it."""
+        return self.shape[0] if self.type is ElementType.UINT8 else self.shape[2]
 
 
 def make_tensor(rgb_u8: NDArray[np.uint8], wish: TensorWish) -> Tensor:

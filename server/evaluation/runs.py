@@ -17,6 +17,7 @@ import numpy as np
 from models.loaded import Loaded
 from models.metrics import METRICS, fringe
 from server.catalogue import open_registry, targets
+from server.codecs.encode import Encoded
 from server.codecs.header import Limits
 from server.config import Config
 from server.evaluation.cases import U8, BadTruth, Case, alpha_of
@@ -180,4 +181,5 @@ def measure(run: Run, case: Case) -> tuple[Measured, U8]:
 
 def _pixels(removed: Removed) -> U8:
     encoded = removed.outcome.encoded
+    assert isinstance(encoded, Encoded)  # the options ask for pixels
     return np.frombuffer(encoded.data, np.uint8).reshape(encoded.height, encoded.width, 4)

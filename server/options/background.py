@@ -28,6 +28,8 @@ _FITS: Mapping[int, BackgroundFit] = {
 }
 _SHARE = Number(0, 1, is_built=True)
 
+NEUTRAL = Color(128, 128, 128)  # behind the subject of a tensor, unless another is asked for
+
 RULES: Mapping[str, Rule] = {
     "background.color": Built(),
     "background.image.image": Built(),
@@ -47,7 +49,9 @@ def read_background(message: options_pb2.Background, output: Output) -> Behind |
             needs one; or it is no colour, or no picture.
     """
     kind = message.WhichOneof("kind")
-    if output is not Output.COMPOSITE:
+    if output is Output.TENSOR and kind is None:
+        return NEUTRAL
+    if not output.has_background:
         if kind is not None:
             raise InvalidOption(
                 f"option background.{kind} is set, but the output is {output}: choose "

@@ -10,12 +10,21 @@ from typing import NamedTuple
 
 from mattestream.v1 import options_pb2
 from server.job import Behind, Format, Output
-from server.option_rules import Built, Choice, InvalidOption, Number, Rule
+from server.option_rules import Built, Choice, InvalidOption, Number, Rule, shown
 
 _OUTPUTS = {
     options_pb2.OUTPUT_CUTOUT: Output.CUTOUT,
     options_pb2.OUTPUT_ALPHA: Output.ALPHA,
     options_pb2.OUTPUT_COMPOSITE: Output.COMPOSITE,
+    options_pb2.OUTPUT_MASK_RLE: Output.MASK,
+    options_pb2.OUTPUT_POLYGONS: Output.MASK,
+    options_pb2.OUTPUT_TENSOR: Output.TENSOR,
+}
+# Outputs with a form of their own.
+_OWN_FORMATS = {
+    options_pb2.OUTPUT_MASK_RLE: Format.RLE,
+    options_pb2.OUTPUT_POLYGONS: Format.POLYGONS,
+    options_pb2.OUTPUT_TENSOR: Format.TENSOR,
 }
 _FORMATS = {
     options_pb2.FORMAT_PNG: Format.PNG,
@@ -62,7 +71,13 @@ def read_packing(
     Raises:
         InvalidOption: it cannot hold it, or quality or metadata mean nothing to it.
     """
-    format_ = _FORMATS.get(message.format, Format.RAW if stream else Format.PNG)
+    own = _OWN_FORMATS.get(message.output)
+    if own is not None and message.format:
+        raise InvalidOption(
+            f"option format is {shown(message, 'format')}, but {shown(message, 'output')} has a "
+            "form of its own: leave format unset"
+        )
+    format_ = own or _FORMATS.get(message.format, Format.RAW if stream else Format.PNG)
     _check_format(output, format_, background, is_circle=is_circle)
     if message.quality and format_ not in _LOSSY_QUALITY:
         raise InvalidOption(

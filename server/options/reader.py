@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from mattestream.v1 import options_pb2
-from server.job import Options, Output
+from server.job import Options
 from server.option_rules import Built, Choice, InvalidOption, Number, Refused, Rule, not_built
 from server.options import (
     background,
@@ -67,7 +67,7 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
     shown = crop.read_crop(message)
     is_circle = shown is not None and shown.circle
     packed = output.read_packing(message, made, behind, stream=stream, is_circle=is_circle)
-    if made is Output.ALPHA:
+    if not made.has_colors:
         foreground.refuse(message.foreground, made)
     return Options(
         model=chroma_key.read_model(message),
@@ -77,6 +77,7 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         background=behind,
         crop=shown,
         shadow=shadow.read_shadow(message.shadow, made, behind),
+        tensor=tensor.read_tensor(message.tensor, made, behind, is_circle=is_circle),
         keep_metadata=message.keep_metadata,
         max_megapixels=message.max_megapixels,
         refine=edges.read_refine(message.edges),

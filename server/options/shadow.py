@@ -41,7 +41,7 @@ def read_shadow(
                 "SHADOW_KIND_CONTACT or SHADOW_KIND_DROP, or leave the shadow unset"
             )
         return None
-    if output not in {Output.CUTOUT, Output.COMPOSITE}:
+    if not output.has_colors:
         raise InvalidOption(
             f"option shadow is set, but the output is {output}, which is only about the subject's "
             "shape: choose OUTPUT_CUTOUT or OUTPUT_COMPOSITE, or leave the shadow unset"

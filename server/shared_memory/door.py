@@ -160,6 +160,11 @@ class SharedMemory:
             InvalidOption: the result is no raw pixels.
         """
         self.policy.check_caller(peer)
+        if not options.output.has_pixels:
+            raise InvalidOption(
+                f"shared_memory_output is set, but the output is a {options.output}, which "
+                "comes in the reply: choose another output with FORMAT_RAW, or leave it unset"
+            )
         if options.format is not Format.RAW:
             raise InvalidOption(
                 f"shared_memory_output is set, but the format is {options.format.upper()}: choose "

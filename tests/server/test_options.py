@@ -316,4 +316,6 @@ def test_built_rules_are_the_ones_this_version_claims() -> None:
         "crop.circle",
         "keep_metadata",
         "subject.trimap",
+        "tensor.mean",
+        "tensor.std",
     }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from server.codecs import deflate
 from server.codecs.decode import decode
-from server.codecs.encode import Encoded, encode_result
+from server.codecs.encode import Encoded, EncodedMask, encode_result
 from server.codecs.errors import ImageTooLarge
 from server.job import EncodedSource, Format, Options, PixelFormat
 from tests.server.codecs.pictures import LIMITS, disc, icc_profile, photo
@@ -151,11 +151,12 @@ def test_raw_and_zlib_hold_the_pixels_tightly(
 
 @pytest.mark.parametrize("result_format", list(Format))
 def test_a_single_pixel_goes_into_every_format(result_format: Format) -> None:
-    pixel = np.full((1, 1, 3), 200, np.uint8)
-    options = Options(format=result_format)
-    result = encode_result(pixel, np.full((1, 1), 255, np.uint8), options)
+    alpha = np.full((1, 1), 255, np.uint8)
+    is_mask = result_format in {Format.RLE, Format.POLYGONS}
+    pixel = alpha if is_mask else np.full((1, 1, 3), 200, np.uint8)
+    result = encode_result(pixel, alpha, Options(format=result_format))
     assert (result.width, result.height) == (1, 1)
-    assert result.data
+    assert result.form if isinstance(result, EncodedMask) else result.data
 
 
 @pytest.mark.parametrize("result_format", [Format.PNG, Format.WEBP])
