@@ -50,19 +50,27 @@ def faces_of(manifest: Manifest) -> tuple[Face, ...]:
     return (Face(manifest, is_pipeline=False), pipeline) if manifest.has_network else (pipeline,)
 
 
+def manifest_of(host: ModelHost, name: str) -> Manifest:
+    """The model that `name` means, by either of its faces, whether it has that one or not; a model
+    whose own name ends in the suffix goes first.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    if name not in host.registry.names():
+        name = name.removesuffix(PIPELINE_SUFFIX)
+    return host.registry.manifest(name)
+
+
 def find_face(host: ModelHost, name: str, version: str = "") -> Face:
-    """The face that `name` means, loaded or not; a model whose own name ends in the suffix goes
-    first.
+    """The face that `name` means, loaded or not.
 
     Raises:
         ModelNotFound: there is no such model, or it has no network.
         VersionUnknown: it has another version.
     """
-    if name in host.registry.names() or not name.endswith(PIPELINE_SUFFIX):
-        face = Face(host.registry.manifest(name), is_pipeline=False)
-    else:
-        manifest = host.registry.manifest(name.removesuffix(PIPELINE_SUFFIX))
-        face = Face(manifest, is_pipeline=True)
+    manifest = manifest_of(host, name)
+    face = Face(manifest, is_pipeline=name != manifest.name)
     if face not in (known := faces_of(face.manifest)):
         raise ModelNotFound(
             f"model '{name}' has no network to run on tensors: ask for '{known[0].name}'"

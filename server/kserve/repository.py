@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from mattestream.kserve.v2 import control_pb2
 from server.kserve.errors import NotSupported, WrongRequest
-from server.kserve.names import Face, faces_of, find_face
+from server.kserve.names import Face, faces_of, manifest_of
 from server.model_host import ModelHost, State
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
@@ -38,36 +38,34 @@ async def index(
     return response
 
 
-async def load(host: ModelHost, request: control_pb2.RepositoryModelLoadRequest) -> Face:
-    """The face that was asked for, loaded and warm with its sibling.
+async def load(host: ModelHost, request: control_pb2.RepositoryModelLoadRequest) -> None:
+    """Returns when the model is loaded and warm, with all of its faces.
 
     Raises:
         WrongRequest, NotSupported: the request makes no sense.
         ModelError: see `models.errors`.
     """
-    face = _face(host, request)
+    model = _model(host, request)
     for name in request.parameters:
         raise NotSupported(
             f"parameter '{name}' of a load is not taken: a model's manifest lies on the server, "
             "change it there"
         )
-    await host.load(face.manifest.name)
-    return face
+    await host.load(model)
 
 
-async def unload(host: ModelHost, request: control_pb2.RepositoryModelUnloadRequest) -> Face:
-    """The face that was asked for, freed with its sibling.
+async def unload(host: ModelHost, request: control_pb2.RepositoryModelUnloadRequest) -> None:
+    """Returns when the model is freed, with all of its faces.
 
     Raises:
         WrongRequest, NotSupported: the request makes no sense.
         ModelNotFound, DefaultModelStays: see `server.model_host`.
     """
-    face = _face(host, request)
+    model = _model(host, request)
     for name in request.parameters:
         if name != "unload_dependents":
             raise NotSupported(f"parameter '{name}' of an unload is not taken: leave it out")
-    await host.unload(face.manifest.name)
-    return face
+    await host.unload(model)
 
 
 def loaded(host: ModelHost) -> Iterator[Face]:
@@ -77,11 +75,11 @@ def loaded(host: ModelHost) -> Iterator[Face]:
             yield from faces_of(host.registry.manifest(name))
 
 
-def _face(host: ModelHost, request: Parameters) -> Face:
+def _model(host: ModelHost, request: Parameters) -> str:
     _check_repository(request.repository_name)
     if not request.model_name:
         raise WrongRequest("model_name is empty: give a model's name, as RepositoryIndex lists it")
-    return find_face(host, request.model_name)
+    return manifest_of(host, request.model_name).name
 
 
 def _check_repository(name: str) -> None:

@@ -95,6 +95,23 @@ def test_a_stream_with_callbacks_answers_in_order_and_tells_errors(
     client.stop_stream()
 
 
+def test_a_model_without_a_network_has_one_face_and_is_loaded_by_its_own_name(
+    client: triton.InferenceServerClient,
+) -> None:
+    listed = [each.name for each in client.get_model_repository_index().models]
+    assert "chroma-key_pipeline" in listed
+    assert "chroma-key" not in listed
+    client.load_model("chroma-key")
+    screen = np.full((8, 8, 3), (0, 177, 64), np.uint8)
+    answer = client.infer("chroma-key_pipeline", [pixels(screen)], outputs=asks("alpha"))
+    assert answer.as_numpy("alpha").max() == 0
+    with pytest.raises(InferenceServerException, match="chroma-key_pipeline") as caught:
+        client.get_model_metadata("chroma-key")
+    assert caught.value.status() == "StatusCode.NOT_FOUND"
+    client.unload_model("chroma-key")
+    assert not client.is_model_ready("chroma-key_pipeline")
+
+
 def test_an_error_has_its_status_and_sentence(client: triton.InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException) as caught:
         client.infer("tiny_pipeline", [files(b"no picture")])
