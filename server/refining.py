@@ -1,6 +1,7 @@
 """The alpha drawn to the picture's edges: by a filter, by matting, or as a caller's trimap says.
 
-Called by `server.finishing`, before anything else is done to an edge.
+Called by `server.finishing`, before anything else is done to an edge; `server.remover` asks what it
+takes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
+from server.codecs.header import Limits
 from server.job import WHITE, Options, Refine
 from server.trimap import UNKNOWN
 
@@ -76,6 +78,23 @@ def refine_alpha(
     if own_alpha_u8 is not None and alpha is not alpha_u8:
         alpha = np.minimum(alpha, own_alpha_u8)
     return Refined(alpha, refine, notes)
+
+
+def edge_bytes(options: Options, megapixels: float, limits: Limits) -> int:
+    """Memory that the work on an edge takes besides planes of the picture's own size.
+
+    Args:
+        options: what the caller asked for.
+        megapixels: of the picture.
+        limits: of a trimap.
+
+    Raises:
+        InvalidOption: the trimap is no picture, or larger than the server's limits.
+    """
+    trimap = options.trimap
+    is_matted = options.refine is Refine.BEST or (trimap is not None and options.refine is None)
+    nbytes = cpu.matting_bytes(round(megapixels * 1e6)) if is_matted else 0
+    return nbytes if trimap is None else nbytes + trimap.nbytes(limits)
 
 
 def _known(options: Options, alpha_u8: U8) -> U8 | None:

@@ -31,6 +31,7 @@ from server.job import EncodedSource, Options, Source
 from server.metrics import Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
+from server.refining import edge_bytes
 from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
 from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
@@ -119,8 +120,7 @@ class Remover:
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
                     image_bytes, megapixels = await self._estimate(job.source, job.options)
-                    if job.options.trimap is not None:
-                        image_bytes += job.options.trimap.nbytes(self._limits)
+                    image_bytes += edge_bytes(job.options, megapixels, self._limits)
                     cost = self._cost(job, replica, megapixels)
                     permit = await self._admit(job, image_bytes, cost, wait=wait)
                 try:

@@ -14,7 +14,7 @@ from kernels.cpu.feather import feather
 from kernels.cpu.foreground import foreground
 from kernels.cpu.guided_refine import guided_refine, window_cells
 from kernels.cpu.levels import levels
-from kernels.cpu.matting import matte, solve_trimap
+from kernels.cpu.matting import matte, matting_bytes, solve_trimap
 from kernels.cpu.multiply_alpha import multiply_alpha
 from kernels.cpu.resize_normalise import resize_normalise
 from kernels.cpu.shift import shift
@@ -34,6 +34,7 @@ __all__ = [
     "guided_refine",
     "levels",
     "matte",
+    "matting_bytes",
     "multiply_alpha",
     "remove_specks",
     "resize_normalise",

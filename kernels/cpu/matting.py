@@ -23,7 +23,8 @@ from kernels.cpu.tiles import Box, boxes
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-COARSE_PIXELS = 400_000  # at most so many cells: 0.1 s of one core, 60 MB
+COARSE_PIXELS = 400_000  # at most so many cells: 0.1 s of one core, 35 MB
+BYTES_PER_CELL = 90  # some twenty planes of float32: measured as growth of the process
 COARSE_RADIUS = 2  # of the Laplacian's windows in cells
 COARSE_STEPS = 30
 CELL_SHARE = 0.5  # a cell of the coarse stage, of one of the network's
@@ -101,6 +102,15 @@ def solve_trimap(
     weight = np.where(unknown, np.maximum(free, np.float32(1e-4)), np.float32(SURE_WEIGHT))
     solved = _solved(rgb_u8, first, (unknown, weight, alpha, alpha), scale, check)
     return np.where(known, trimap_u8, solved)
+
+
+def matting_bytes(pixels: int) -> int:
+    """Memory that `matte` and `solve_trimap` take besides planes of the picture's own size.
+
+    Args:
+        pixels: of the picture.
+    """
+    return BYTES_PER_CELL * min(pixels, COARSE_PIXELS)
 
 
 def _solved(

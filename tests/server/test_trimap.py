@@ -20,7 +20,7 @@ from server.finishing import DEVICE_DEFAULTS, plan
 from server.job import EncodedSource, Format, Options, Output, PixelFormat, RawSource, Refine
 from server.option_rules import InvalidOption
 from server.options import read_options
-from server.refining import refine_alpha
+from server.refining import edge_bytes, refine_alpha
 from server.trimap import UNKNOWN, Trimap
 from tests.kernels.cpu.test_matting import coarse, tufted, wrong_by
 from tests.server.fakes import picture
@@ -138,6 +138,19 @@ def test_a_trimap_shrinks_with_its_picture() -> None:
 def test_a_trimap_that_does_not_fit_is_named(data: bytes, sentence: str) -> None:
     with pytest.raises(InvalidOption, match=sentence):
         Trimap(EncodedSource(data)).levels(96, 64, limits=LIMITS)
+
+
+def test_what_matting_and_a_trimap_take_is_counted() -> None:
+    plain = Options(refine=Refine.FAST)
+    matted = Options(refine=Refine.BEST)
+    mapped = with_trimap(np.zeros((500, 800), np.uint8))
+    known_alone = with_trimap(np.zeros((500, 800), np.uint8), Refine.OFF)
+    taken = [edge_bytes(each, 0.4, LIMITS) for each in (plain, known_alone, matted, mapped)]
+    assert taken == sorted(taken)
+    assert taken[0] == 0
+    assert taken[1] > 500 * 800
+    assert taken[3] == taken[2] + taken[1]
+    assert edge_bytes(matted, 12, LIMITS) == edge_bytes(matted, 50, LIMITS)  # it is bounded
 
 
 def test_a_stream_takes_no_trimap() -> None:
