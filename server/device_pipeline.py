@@ -33,7 +33,7 @@ from kernels.transfer import to_device, to_host
 from models.device_model import DTYPES, DeviceBatch, DeviceModel
 from models.errors import EngineFailed
 from server import device_edges
-from server.codecs.decode import Decoded
+from server.codecs.decode import Decoded, decode
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
 from server.codecs.raw import raw_to_rgb
@@ -41,7 +41,8 @@ from server.device_intake import Intake, JpegDecoder
 from server.device_slots import Slot, SlotRing
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
-from server.job import Color, Format, Options, Output, RawSource, Refine, Source
+from server.job import Color, FlatUse, Format, Options, Output, RawSource, Refine, Source
+from server.known_background import Found, close_found, find_drawing, why_not
 from server.pipeline import Opened, Outcome
 
 KEEP_BYTES = 4 << 30
@@ -67,6 +68,7 @@ class DeviceOpened(Opened):
     wanted: Wanted
     source: Source
     decoded: Decoded | None  # None: raw pixels, or decoded on the device
+    drawing: Found | None = None  # the subject, where the model need not be asked
 
 
 class DevicePipeline:
@@ -134,17 +136,25 @@ class DevicePipeline:
             seat,
             keep_metadata=options.keep_metadata,
             needs_pixels=options.format is Format.ZIP
-            or not (planned.is_plain or device_edges.are_done(planned)),
+            or not (planned.is_plain or device_edges.are_done(planned))
+            or options.flat_background.use is FlatUse.ON,
             max_megapixels=options.max_megapixels,
         )
         decoded_at = perf_counter()
+        decoded, notes = found.decoded, found.decoded.notes if found.decoded else ()
+        drawing: Found | None = None
+        if decoded is None and options.flat_background.use is FlatUse.ON:
+            decoded = decode(source, self.limits)  # raw pixels: the host has them as they came
+        if decoded is not None:
+            drawing = find_drawing(decoded.rgb, decoded.alpha, options)
+            notes += () if drawing is not None else why_not(decoded.alpha, options)
         is_cut_out = device_edges.has_own_alpha(found.image)
         wanted = _wanted(planned, found.width, found.height, is_cut_out=is_cut_out)
         seat.reserve_output(wanted.nbytes)
         if wanted.edges is not None:
             cell_px = self._cell_px(found.width, found.height)
             seat.reserve_scratch(device_edges.scratch_bytes(found.width, found.height, cell_px))
-        if not found.is_there:
+        if drawing is None and not found.is_there:
             host, address = seat.input
             with self._uploading:
                 to_device(self._device, host, address, self._uploads, seat.copies)
@@ -153,14 +163,15 @@ class DevicePipeline:
             width=found.width,
             height=found.height,
             format=found.format,
-            notes=found.decoded.notes if found.decoded else (),
+            notes=notes,
             decode_ms=(decoded_at - started) * 1e3,
             prepare_ms=(perf_counter() - decoded_at) * 1e3,
             slot=seat,
             image=found.image,
             wanted=wanted,
             source=source,
-            decoded=found.decoded,
+            decoded=decoded,
+            drawing=drawing,
         )
 
     def run(self, batch: list[DeviceOpened]) -> Sequence[None]:
@@ -171,10 +182,13 @@ class DevicePipeline:
             DeviceLost: nothing works on the device any more.
             DeviceError: the device refused this once.
         """
+        asked = [opened for opened in batch if opened.drawing is None]
+        if not asked:
+            return [None] * len(batch)
         self._device.use()
         with self._watched(), self._turns:
-            self._compute(batch)
-        for opened in batch:
+            self._compute(asked)
+        for opened in asked:
             if self._counted(opened)["not_finite"].any():
                 raise EngineFailed(
                     f"model '{self.model.manifest.name}' ({self.model.manifest.path}) answered "
@@ -210,6 +224,9 @@ class DevicePipeline:
 
     def close(self, opened: DeviceOpened, answer: None, options: Options) -> Outcome:
         """The result, encoded out of the slot's page-locked memory."""
+        if opened.drawing is not None:
+            assert opened.decoded is not None
+            return close_found(opened.decoded, opened.drawing, options, self.limits, opened.check)
         started = perf_counter()
         statistics = read_statistics(self._counted(opened), opened.width, opened.height)
         host, _ = opened.slot.output(opened.wanted.nbytes)

@@ -24,9 +24,12 @@ from server.codecs.encode import encode_result
 from server.codecs.header import Limits
 from server.finishing import DEFAULTS, finish, plan
 from server.job import WHITE, Options, Source
+from server.known_background import Found, close_found, find_drawing, why_not
 from server.pipeline import Opened, Outcome
 from server.shrink import shrunk
 from server.streams.memory import Seen
+
+_NOT_ASKED = np.empty((0, 0), np.float32)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class HostOpened(Opened):
 
     decoded: Decoded
     tensor: NDArray[np.float32]  # one prepared image: (1, C, h, w) or (1, h, w, C)
+    found: Found | None = None  # the subject, where the model need not be asked
 
 
 class HostPipeline:
@@ -60,30 +64,42 @@ class HostPipeline:
         decoded = decode(source, self.limits, keep_metadata=options.keep_metadata)
         decoded = shrunk(decoded, options.max_megapixels)
         decoded_at = perf_counter()
-        visible = decoded.rgb
-        if decoded.alpha is not None:
-            # What lies under a transparent pixel is arbitrary; on white the network sees what a
-            # viewer does.
-            visible = cpu.composite(decoded.rgb, decoded.alpha, WHITE.rgba)
-        tensor = self.model.prepare(visible)
+        found = find_drawing(decoded.rgb, decoded.alpha, options)
+        notes = () if found is not None else why_not(decoded.alpha, options)
+        tensor = _NOT_ASKED if found is not None else self._prepared(decoded)
         height, width = decoded.rgb.shape[:2]
         return HostOpened(
             width=width,
             height=height,
             format=decoded.format,
-            notes=decoded.notes,
+            notes=decoded.notes + notes,
             decode_ms=(decoded_at - started) * 1e3,
             prepare_ms=(perf_counter() - decoded_at) * 1e3,
             decoded=decoded,
             tensor=tensor,
+            found=found,
         )
 
-    def run(self, batch: list[HostOpened]) -> NDArray[np.float32]:
-        """Alphas, (N, h, w) float32 in [0, 1] at the network's size.
+    def _prepared(self, decoded: Decoded) -> NDArray[np.float32]:
+        visible = decoded.rgb
+        if decoded.alpha is not None:
+            # What lies under a transparent pixel is arbitrary; on white the network sees what a
+            # viewer does.
+            visible = cpu.composite(decoded.rgb, decoded.alpha, WHITE.rgba)
+        return self.model.prepare(visible)
+
+    def run(self, batch: list[HostOpened]) -> list[NDArray[np.float32]]:
+        """Alphas, (h, w) float32 in [0, 1] at the network's size; an empty one where the model is
+        not asked.
 
         Raises:
             EngineFailed: the engine could not run, or answered nonsense.
         """
+        asked = [opened for opened in batch if opened.found is None]
+        alphas = iter(self._run(asked) if asked else ())
+        return [next(alphas) if opened.found is None else _NOT_ASKED for opened in batch]
+
+    def _run(self, batch: list[HostOpened]) -> NDArray[np.float32]:
         if isinstance(self.model, RecurrentModel):
             return np.stack([self._step(self.model, opened) for opened in batch])
         tensors = [opened.tensor for opened in batch]
@@ -122,6 +138,8 @@ class HostPipeline:
             answer: (h, w) float32 in [0, 1] at the network's size.
             options: what to make.
         """
+        if opened.found is not None:
+            return close_found(opened.decoded, opened.found, options, self.limits, opened.check)
         started = perf_counter()
         decoded = opened.decoded
         alpha_u8 = cpu.alpha_to_source(

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kernels.backdrop import BackgroundFit
+from kernels.cpu.flat_background import Enclosed
 from kernels.cpu.shadow import Shadow
 from kernels.framing import Crop
 from server.codecs.tensor import PLAIN_TENSOR, TensorWish
@@ -171,6 +172,23 @@ class Method(StrEnum):
 
     MODEL = "model"
     CHROMA_KEY = "chroma-key"
+    FLAT_BACKGROUND = "flat background"
+
+
+class FlatUse(StrEnum):
+    """When a drawing is cut out by its paper's colour instead of by the model."""
+
+    AUTO = "auto"
+    OFF = "off"
+    ON = "on"
+
+
+@dataclass(frozen=True, slots=True)
+class FlatBackground:
+    """Drawings on flat paper; see `kernels.cpu.flat_background`."""
+
+    use: FlatUse = FlatUse.OFF
+    enclosed: Enclosed = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +220,7 @@ class Options:
     trimap: Trimap | None = None  # what the caller knows of the alpha
     decontaminate: float | None = 0.0  # 0..1; None: the pipeline's choice
     despill: Despill | None = None
+    flat_background: FlatBackground = FlatBackground()
     chroma_key: ChromaKey = ChromaKey()  # read by the models of that method alone
 
 

@@ -11,23 +11,21 @@ takes turns; the keying itself is part of `close`.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import cpu
 from kernels.cpu.chroma_key import chroma_key
 from kernels.cpu.screen_color import Rgb, has_color, screen_color
 from models.errors import EngineFailed
 from models.key_model import KeyModel
 from server.codecs.decode import Decoded, decode
-from server.codecs.encode import encode_result
 from server.codecs.header import Limits
-from server.finishing import COLOURS_FOUND, finish, plan
-from server.job import Color, Method, Options, Source
+from server.job import ChromaKey, Color, Method, Options, Source
+from server.known_background import Found, close_found
 from server.pipeline import Opened, Outcome
 from server.shrink import shrunk
 
@@ -91,52 +89,29 @@ class KeyPipeline:
     def close(self, opened: KeyOpened, answer: Rgb | None, options: Options) -> Outcome:
         """The result, keyed on the colour that `run` answered."""
         started = perf_counter()
-        decoded = opened.decoded
-        rgb = decoded.rgb
-        notes: tuple[str, ...] = ()
-        if answer is None:
-            alpha, colours = np.full(rgb.shape[:2], 255, np.uint8), rgb
-            notes = (_NO_SCREEN,)
-        else:
-            wanted = options.chroma_key
-            alpha, colours = chroma_key(
-                rgb,
-                answer,
-                tolerance=wanted.tolerance,
-                softness=wanted.softness,
-                despill=wanted.despill,
-            )
-            if cv2.minMaxLoc(alpha)[0] == 255:
-                notes = (_NOT_THERE,)
-        if decoded.alpha is not None:
-            alpha = cpu.multiply_alpha(alpha, decoded.alpha)
-        finished = finish(
-            rgb,
-            alpha,
-            decoded.alpha,
-            plan(options, COLOURS_FOUND),
-            colours_u8=colours,
-            limits=self.limits,
-        )
-        finished_at = perf_counter()
-        encoded = encode_result(
-            finished.pixels, finished.alpha_u8, options, icc=decoded.icc, dpi=decoded.dpi
-        )
-        return Outcome(
-            encoded=encoded,
-            statistics=finished.statistics,
-            finish_ms=(finished_at - started) * 1e3,
-            encode_ms=(perf_counter() - finished_at) * 1e3,
-            refine=finished.refine,
-            decontaminate=finished.decontaminate,
-            notes=notes + finished.notes,
-            shown=finished.shown,
-            method=Method.CHROMA_KEY,
-            removed_color=None if answer is None else _as_color(answer),
-        )
+        found = _keyed(opened.decoded.rgb, answer, options.chroma_key)
+        keyed_ms = (perf_counter() - started) * 1e3
+        outcome = close_found(opened.decoded, found, options, self.limits, opened.check)
+        return replace(outcome, finish_ms=keyed_ms + outcome.finish_ms)
 
     def free(self) -> None:
         """Nothing: host memory goes with its last reference."""
+
+
+def _keyed(rgb_u8: NDArray[np.uint8], screen: Rgb | None, wanted: ChromaKey) -> Found:
+    method = Method.CHROMA_KEY
+    if screen is None:
+        whole = np.full(rgb_u8.shape[:2], 255, np.uint8)
+        return Found(whole, rgb_u8, method, notes=(_NO_SCREEN,))
+    alpha, colours = chroma_key(
+        rgb_u8,
+        screen,
+        tolerance=wanted.tolerance,
+        softness=wanted.softness,
+        despill=wanted.despill,
+    )
+    notes = (_NOT_THERE,) if cv2.minMaxLoc(alpha)[0] == 255 else ()
+    return Found(alpha, colours, method, _as_color(screen), notes)
 
 
 def _screen(opened: KeyOpened) -> Rgb | None:

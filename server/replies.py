@@ -35,6 +35,7 @@ _REFINES = {
 _METHODS = {
     Method.MODEL: report_pb2.METHOD_MODEL,
     Method.CHROMA_KEY: report_pb2.METHOD_CHROMA_KEY,
+    Method.FLAT_BACKGROUND: report_pb2.METHOD_FLAT_BACKGROUND,
 }
 
 

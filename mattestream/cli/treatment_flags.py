@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from mattestream.known_background import ENCLOSED, FLAT_USES
 from mattestream.look import FITS, LOOKS, SHADOWS
 from mattestream.treatment import DESPILLS, REFINES, TreatmentKeywords
 
@@ -77,6 +78,16 @@ _FLAGS = (
         type=float,
         metavar="0..1",
         help="How much of the screen's light is taken off the subject.  [default: 1]",
+    ),
+    click.option(
+        "--flat",
+        type=click.Choice(list(FLAT_USES)),
+        help="Drawings: cut out by their paper's colour, without the model.  [default: auto]",
+    ),
+    click.option(
+        "--enclosed",
+        type=click.Choice(list(ENCLOSED)),
+        help="Drawings: paper inside of them.  [default: by the ink around it]",
     ),
     click.option(
         "--look",

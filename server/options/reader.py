@@ -85,6 +85,9 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         trimap=subject.read_trimap(message.subject, stream=stream),
         decontaminate=foreground.read_decontaminate(message.foreground),
         despill=foreground.read_despill(message.foreground),
+        flat_background=flat_background.read_flat_background(
+            message.flat_background, stream=stream
+        ),
         chroma_key=chroma_key.read_chroma_key(message.chroma_key),
     )
 

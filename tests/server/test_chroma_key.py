@@ -99,7 +99,7 @@ async def test_a_keyed_subject_is_cut_and_dressed_like_any_other(client):
 
 
 async def test_a_network_says_that_it_was_one(client):
-    report = (await client.remove(before_a_screen(GREEN))).report
+    report = (await client.remove(before_a_screen(GREEN), flat="off")).report
     assert report.method == report_pb2.METHOD_MODEL
     assert report.removed_color == ""
 

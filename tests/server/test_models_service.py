@@ -212,6 +212,7 @@ async def test_reflection_lists_the_services_and_describes_them(served: Served) 
     assert names == {
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
         "mattestream.v1.BackgroundRemovalService",
         "mattestream.v1.ModelsService",
     }

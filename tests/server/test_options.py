@@ -11,14 +11,25 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from mattestream.v1 import image_pb2, options_pb2
 from server.colors import read_color
-from server.job import Color, EncodedSource, Format, Options, Output, PixelFormat, RawSource, Refine
+from server.job import (
+    Color,
+    EncodedSource,
+    FlatBackground,
+    FlatUse,
+    Format,
+    Options,
+    Output,
+    PixelFormat,
+    RawSource,
+    Refine,
+)
 from server.option_rules import Built, Choice, InvalidOption, Later, NotBuilt, Number
 from server.options import RULES, read_options, read_source
 
 O = options_pb2  # noqa: E741
 NAN = float("nan")
 # The pipeline has the choice of what the message leaves open.
-DEFAULTS = Options(refine=None, decontaminate=None)
+DEFAULTS = Options(refine=None, decontaminate=None, flat_background=FlatBackground(FlatUse.AUTO))
 NOTHING_DONE = replace(DEFAULTS, decontaminate=0.0)
 
 
@@ -146,7 +157,9 @@ def test_a_value_the_enum_does_not_have_is_invalid(path: str) -> None:
 
 def test_defaults_are_a_cutout_png_for_images_and_a_raw_alpha_for_streams() -> None:
     assert read_options(O.RemoveOptions(), stream=False) == DEFAULTS
-    stream = replace(DEFAULTS, output=Output.ALPHA, format=Format.RAW)
+    stream = replace(
+        DEFAULTS, output=Output.ALPHA, format=Format.RAW, flat_background=FlatBackground()
+    )
     assert read_options(O.RemoveOptions(), stream=True) == stream
 
 
