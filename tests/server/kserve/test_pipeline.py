@@ -141,6 +141,47 @@ async def test_options_are_parameters_by_their_path(served: Served) -> None:
         assert set(np.unique(answer.as_numpy("alpha"))) == {0, 255}
 
 
+async def test_a_crop_makes_smaller_tensors_and_looks_are_the_results_own(served: Served) -> None:
+    async with client_of(served) as client:
+        answer = await client.infer(
+            "tiny_pipeline",
+            [files(picture(96, 64))],
+            outputs=asks("alpha", "rgba", "result"),
+            parameters={
+                "crop": True,  # tight around the subject, which is the right half
+                "output": "composite",
+                "background.blur.radius_px": 3.0,
+                "edges.refine": "off",
+            },
+        )
+        alpha, rgba = answer.as_numpy("alpha"), answer.as_numpy("rgba")
+        _, height, width = alpha.shape
+        assert 48 <= width < 60
+        assert rgba.shape == (1, height, width, 4)
+        shown = Image.open(io.BytesIO(answer.as_numpy("result")[0, 0]))
+        assert (shown.size, shown.mode) == ((width, height), "RGB")
+
+
+@pytest.mark.parametrize(
+    ("output", "begins"), [("mask_rle", b'{"'), ("polygons", b'{"'), ("tensor", b"")]
+)
+async def test_results_that_are_no_files_come_as_bytes_or_json(
+    served: Served, output: str, begins: bytes
+) -> None:
+    async with client_of(served) as client:
+        answer = await client.infer(
+            "tiny_pipeline",
+            [files(picture(96, 64))],
+            outputs=asks("result"),
+            parameters={"output": output},
+        )
+        data = answer.as_numpy("result")[0, 0]
+        assert data.startswith(begins)
+        assert len(data) > 0
+        if output == "tensor":
+            assert len(data) == 3 * 64 * 96 * 4
+
+
 def test_every_kind_of_option_can_be_written() -> None:
     read = read_parameters(
         {
