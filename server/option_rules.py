@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING
 
 from mattestream import __version__
+
+if TYPE_CHECKING:  # `InvalidOption` reaches into the pipeline, which runs without protobuf
+    from google.protobuf.descriptor import FieldDescriptor
+    from google.protobuf.message import Message
 
 
 class InvalidOption(Exception):

@@ -87,6 +87,19 @@ async def test_a_background_that_is_no_picture_is_named(it: Gateway) -> None:
     assert "background" in response.json()["error"]["message"]
 
 
+async def test_a_trimap_comes_as_a_file_beside_the_picture(it: Gateway) -> None:
+    trimap = io.BytesIO()
+    Image.new("L", (96, 64), 0).save(trimap, "PNG")
+    files = {
+        "image": ("a.jpg", picture()),
+        "trimap": ("t.png", trimap.getvalue()),
+        "options": (None, '{"output": "OUTPUT_ALPHA"}'),
+    }
+    response = await it.client.post("/v1/remove", files=files)
+    assert response.status_code == 200, response.text
+    assert Image.open(io.BytesIO(response.content)).getextrema() == (0, 0)
+
+
 async def test_json_in_and_out_is_the_rpc_itself(it: Gateway) -> None:
     asked = {"image": {"encoded": in_base64(picture())}, "options": {"max_megapixels": 0.002}}
     response = await it.client.post(
