@@ -7,13 +7,14 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import MattestreamError, ServerError, from_frame_error
 from mattestream.files import write_file
+from mattestream.shapes import JSON, NPY, Polygon, Rle, read_shape
 from mattestream.shared_frame import SharedFrame
 from mattestream.v1 import image_pb2, removal_pb2, report_pb2
 
@@ -27,6 +28,8 @@ EXTENSIONS = {
     "image/webp": ".webp",
     "image/jpeg": ".jpg",
     "application/zip": ".zip",
+    JSON: ".json",
+    NPY: ".npy",
 }
 
 
@@ -37,7 +40,8 @@ class Removal:
     Attributes:
         data: the file's bytes; for raw results the pixels, rows tightly packed; empty for those in
             shared memory.
-        media_type: "image/png", "image/webp", "image/jpeg", "application/zip"; "" for raw pixels.
+        media_type: "image/png", "image/webp", "image/jpeg", "application/zip",
+            "application/json", "application/x-npy"; "" for raw pixels.
         width: columns of the result.
         height: rows of the result.
         report: what happened: model, timings, subject box, coverage, notes.
@@ -48,6 +52,9 @@ class Removal:
         unchanged: the frame equalled the one before and has its result (`skip_unchanged` only).
         pixels: of a result in shared memory, where the server wrote it; its frame of the ring stays
             taken as long as the array is held. None for all others.
+        rle: the mask, for `output="rle"`; `data` is then a JSON file of it.
+        polygons: its outlines, for `output="polygons"`; `data` is then a JSON file of them.
+        tensor: for `output="tensor"`, (1, 3, H, W) or (H, W, 3); `data` is then NumPy's file of it.
     """
 
     data: bytes
@@ -61,6 +68,9 @@ class Removal:
     dropped_before: int = 0
     unchanged: bool = False
     pixels: NDArray[np.uint8] | None = None
+    rle: Rle | None = None
+    polygons: list[Polygon] | None = None
+    tensor: NDArray[Any] | None = None
 
     @property
     def extension(self) -> str:
@@ -97,6 +107,11 @@ class Removal:
             shape = (self.height, self.width, self.channels)
             pixels = np.frombuffer(self.data, np.uint8).reshape(shape)
             return pixels[:, :, 0] if self.channels == 1 else pixels
+        if self.media_type in {JSON, NPY}:
+            raise MattestreamError(
+                "the result is a mask or a tensor, no picture: read .rle (with "
+                "mattestream.shapes.rle_mask), .polygons or .tensor"
+            )
         if self.media_type == "application/zip":
             raise MattestreamError(
                 "the result is a zip of two pictures: open .data with zipfile, or ask for another "
@@ -171,6 +186,7 @@ def _removal(
 ) -> Removal:
     kind = result.WhichOneof("data")
     media_type, channels, pixels = "", 0, None
+    shape = read_shape(result)
     if kind == "encoded":
         data, media_type = result.encoded.data, result.encoded.media_type
     elif kind == "raw":
@@ -178,10 +194,12 @@ def _removal(
     elif kind == "shared_memory" and shared is not None:
         data, pixels = b"", shared.pixels(result.shared_memory)
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    elif shape is not None:
+        data, media_type = shape.data, shape.media_type
     else:
         raise ServerError(
-            f"the server answered with {kind or 'no data'}, this client reads files and raw "
-            "pixels: use a client of the server's version",
+            f"the server answered with {kind or 'no data'}, this client reads files, raw "
+            "pixels, masks and tensors: use a client of the server's version",
             request_id=report.request_id,
         )
     return Removal(
@@ -196,6 +214,9 @@ def _removal(
         dropped_before=dropped_before,
         unchanged=unchanged,
         pixels=pixels,
+        rle=shape.rle if shape else None,
+        polygons=shape.polygons if shape else None,
+        tensor=shape.tensor if shape else None,
     )
 
 

@@ -45,7 +45,7 @@ __all__ = [
     "image_bytes",
 ]
 
-OutputName = Literal["cutout", "alpha", "composite"]
+OutputName = Literal["cutout", "alpha", "composite", "rle", "polygons", "tensor"]
 FormatName = Literal["png", "webp", "jpeg", "zip", "raw", "zlib"]
 DeliveryName = Literal["in_order", "latest"]
 
@@ -53,6 +53,9 @@ OUTPUTS: Mapping[str, options_pb2.Output.ValueType] = {
     "cutout": options_pb2.OUTPUT_CUTOUT,
     "alpha": options_pb2.OUTPUT_ALPHA,
     "composite": options_pb2.OUTPUT_COMPOSITE,
+    "rle": options_pb2.OUTPUT_MASK_RLE,
+    "polygons": options_pb2.OUTPUT_POLYGONS,
+    "tensor": options_pb2.OUTPUT_TENSOR,
 }
 FORMATS: Mapping[str, options_pb2.Format.ValueType] = {
     "png": options_pb2.FORMAT_PNG,
@@ -146,7 +149,8 @@ def build_options(
 
     Args:
         model: a name as `list_models` gives it.
-        output: "cutout", "alpha" or "composite".
+        output: "cutout", "alpha" or "composite"; "rle", "polygons" or "tensor" for programs, which
+            take no `format`.
         format: "png", "webp", "jpeg", "zip", "raw" or "zlib".
         quality: 1..100 for WebP and JPEG.
         background: CSS colour name or hex with 3, 4, 6 or 8 digits; "blur" or "inpaint"; or a

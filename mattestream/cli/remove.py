@@ -14,7 +14,7 @@ from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences
 from mattestream.cli.treatment_flags import treatment_flags, treatment_of
-from mattestream.request import FormatName, build_options
+from mattestream.request import OUTPUTS, FormatName, build_options
 from mattestream.v1 import options_pb2
 
 # Flags that are settings of a server, too: local mode is one for the length of the command.
@@ -32,8 +32,9 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 @click.option("-r", "--recursive", is_flag=True, help="Go down into folders.")
 @click.option(
     "--output",
-    type=click.Choice(["cutout", "alpha", "composite"]),
-    help="What to make.  [default: cutout; composite with --background]",
+    type=click.Choice(list(OUTPUTS)),
+    help="What to make; rle and polygons write JSON, tensor NumPy's .npy.  [default: cutout; "
+    "composite with --background]",
 )
 @click.option(
     "--format",
@@ -105,7 +106,9 @@ def remove(
     out = out or targets.STDOUT
     if force and skip_existing:
         raise WrongUse("--force and --skip-existing exclude each other: choose one")
-    planned, format_name = _plan(paths, out, recursive=recursive, format_name=format_name)
+    planned, format_name = _plan(
+        paths, out, recursive=recursive, format_name=format_name, output=flags["output"]
+    )
     console = open_console(stderr=True)
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
@@ -125,7 +128,12 @@ def remove(
 
 
 def _plan(
-    paths: tuple[str, ...], out: str, *, recursive: bool, format_name: str | None
+    paths: tuple[str, ...],
+    out: str,
+    *,
+    recursive: bool,
+    format_name: str | None,
+    output: str | None,
 ) -> tuple[list[batch.Job], str]:
     """Every picture with the path of its result, and the format."""
     folder = None if out == targets.STDOUT else Path(out)
@@ -135,7 +143,7 @@ def _plan(
         raise WrongUse(f"no pictures in {', '.join(paths)}{hint}")
     try:
         destination = targets.read_destination(out, len(pictures))
-        chosen = targets.choose_format(format_name, destination)
+        chosen = targets.choose_format(format_name, destination, output)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     names = targets.plan(pictures, destination, chosen)
@@ -151,7 +159,9 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
     options = build_options(
         model=flags["model"],
         output=flags["output"],
-        format=cast(FormatName, format_name),
+        format=None
+        if flags["output"] in targets.FORMAT_OF_OUTPUT
+        else cast(FormatName, format_name),
         quality=flags["quality"],
         background=flags["background"],
         keep_metadata=flags["keep_metadata"],

@@ -17,8 +17,19 @@ FORMAT_OF_SUFFIX = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".zip": "zip",
+    ".json": "json",
+    ".npy": "npy",
 }
-SUFFIX_OF_FORMAT = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "zip": ".zip"}
+SUFFIX_OF_FORMAT = {
+    "png": ".png",
+    "webp": ".webp",
+    "jpeg": ".jpg",
+    "zip": ".zip",
+    "json": ".json",
+    "npy": ".npy",
+}
+# Outputs with a form of their own, and the file that holds it.
+FORMAT_OF_OUTPUT = {"rle": "json", "polygons": "json", "tensor": "npy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +73,29 @@ def read_destination(output: str, pictures: int) -> Destination:
     return Destination(file=path)
 
 
-def choose_format(asked: str | None, destination: Destination) -> str:
-    """The format's name: what was asked, else what the file's ending says, else "png".
+def choose_format(asked: str | None, destination: Destination, output: str | None = None) -> str:
+    """The format's name: the output's own, else what was asked, else what the file's ending says,
+    else "png".
 
     Raises:
         ValueError: the two contradict each other.
     """
     implied = FORMAT_OF_SUFFIX.get(destination.file.suffix.lower()) if destination.file else None
+    own = FORMAT_OF_OUTPUT.get(output or "")
+    if own and asked:
+        raise ValueError(f"--output {output} has a form of its own: leave --format out")
+    if own and implied not in (None, own):
+        raise ValueError(
+            f"--output {output} makes {SUFFIX_OF_FORMAT[own]} files, not {destination.file}: name "
+            f"the file so, or name a folder"
+        )
+    if not own and implied in FORMAT_OF_OUTPUT.values():
+        fitting = ", ".join(name for name, kind in FORMAT_OF_OUTPUT.items() if kind == implied)
+        raise ValueError(
+            f"{destination.file} can hold {fitting}: choose it with --output, or another ending"
+        )
+    if own:
+        return own
     if asked and implied and asked != implied:
         raise ValueError(
             f"--format {asked} does not fit {destination.file}: leave --format out or "

@@ -12,6 +12,7 @@ import click
 
 from mattestream.known_background import ENCLOSED, FLAT_USES
 from mattestream.look import FITS, LOOKS, SHADOWS
+from mattestream.shapes import TENSORS
 from mattestream.treatment import DESPILLS, REFINES, TreatmentKeywords
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -115,6 +116,13 @@ _FLAGS = (
     click.option("--shadow-opacity", type=float, metavar="0..1", help="[default: 0.5]"),
     click.option("--shadow-blur", "shadow_blur_px", type=float, metavar="PX"),
     click.option("--shadow-offset", "shadow_offset_px", metavar="X,Y", help="Right and down."),
+    click.option(
+        "--tensor-type",
+        type=click.Choice(list(TENSORS)),
+        help="fp32 and fp16 are NCHW, uint8 is HWC.  [default: fp32]",
+    ),
+    click.option("--tensor-mean", metavar="R,G,B", help="Taken off values of 0..1."),
+    click.option("--tensor-std", metavar="R,G,B", help="What is left is divided by it."),
 )
 
 
