@@ -50,8 +50,8 @@ class Defaults:
     decontaminate: float  # 0..1; for outputs that have colours
 
 
-# Both win in nearly every figure of docs/quality.md's table, for about 10 ms of a core at 1080p.
-# `best` wins by more and takes a fifth of a second: who wants it asks for it.
+# Both win in nearly every figure of docs/quality.md, for about 10 ms of a core at 1080p.
+# `best` wins by more and takes 0.1 to 0.3 s: who wants it asks for it.
 DEFAULTS = Defaults(refine=Refine.FAST, decontaminate=1.0)
 # A GPU does both itself (server/device_edges.py), but what that costs there has not been measured:
 # until it has, both are for those who ask.
