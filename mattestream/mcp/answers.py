@@ -56,6 +56,10 @@ class Made(BaseModel):
     """A finished image and its subject."""
 
     result: File
+    shown: Box | None = Field(
+        description=f"Part of the source in the result, where it is cut: {_BOX}. It may reach "
+        "beyond the source."
+    )
     subject: Subject
 
 
@@ -72,6 +76,11 @@ def subject_of(report: report_pb2.Report) -> Subject:
         milliseconds=round(report.timings.total_ms, 1),
         notes=list(report.notes),
     )
+
+
+def shown_of(report: report_pb2.Report) -> Box | None:
+    """The part of the source that a cut result shows; None for the whole."""
+    return _box(report.shown) if report.HasField("shown") else None
 
 
 def link(file: File, name: str) -> ResourceLink:

@@ -20,7 +20,7 @@ from pydantic import Field
 from mattestream import __version__
 from mattestream.aio import AsyncClient
 from mattestream.errors import MattestreamError
-from mattestream.mcp.answers import File, Made, Subject, answer, link, picture, subject_of
+from mattestream.mcp.answers import File, Made, Subject, answer, link, picture, shown_of, subject_of
 from mattestream.mcp.pictures import read_picture
 from mattestream.mcp.places import NotAllowed, Places
 from mattestream.mcp.previews import preview
@@ -97,9 +97,45 @@ class Tools:
             options = build_options(
                 output="composite" if background else output,
                 format=format,
-                background=background,
                 feather_px=feather_px or None,
             )
+            _put_behind(options, background)
+            return await self._make(image, options, save_to, overwrite=overwrite)
+
+    async def crop_to_subject(  # noqa: PLR0917
+        self,
+        image: Image,
+        margin_percent: Annotated[
+            float, Field(ge=0, le=50, description="Space around it, per cent of its sides.")
+        ] = 5,
+        aspect: Annotated[
+            float | None, Field(ge=0.1, le=10, description="Width divided by height.")
+        ] = None,
+        width: Annotated[
+            int | None, Field(ge=1, description="Columns of the result. Default: as it falls out.")
+        ] = None,
+        height: Annotated[
+            int | None, Field(ge=1, description="Rows of the result. Default: as it falls out.")
+        ] = None,
+        circle: Annotated[bool, Field(description="Cut to a circle, for avatars.")] = False,
+        background: Background = None,
+        format: FileFormat = "png",  # noqa: A002 - the name that agents know
+        save_to: SaveTo = None,
+        overwrite: Overwrite = False,
+    ) -> Annotated[CallToolResult, Made]:
+        """Removes the background of a picture and cuts it to its subject. With a width and a
+        height what is shown is resized to them, never stretched.
+        """
+        with _as_tool_errors():
+            options = build_options(
+                output="composite" if background else "cutout",
+                format=format,
+                margin=f"{margin_percent:g}%",
+                aspect=aspect,
+                canvas=(width or 0, height or 0) if width or height else None,
+                circle=circle or None,
+            )
+            _put_behind(options, background)
             return await self._make(image, options, save_to, overwrite=overwrite)
 
     async def describe_subject(self, image: Image) -> Annotated[CallToolResult, Subject]:
@@ -127,7 +163,7 @@ class Tools:
         removal = await self._client.remove(await self._read(image), options=options)
         small = await asyncio.to_thread(preview, removal.data)
         file = await self._keep(removal, save_to, overwrite=overwrite)
-        made = Made(result=file, subject=subject_of(removal.report))
+        made = Made(result=file, shown=shown_of(removal.report), subject=subject_of(removal.report))
         name = Path(file.saved_to).name if file.saved_to else f"result{removal.extension}"
         return answer(made, picture(small), link(file, name))
 
@@ -161,12 +197,21 @@ def make_server(client: AsyncClient, places: Places, shelf: Shelf) -> MCPServer[
     )
     tools = Tools(client, places, shelf)
     server.add_tool(tools.remove_background, annotations=_WRITES)
+    server.add_tool(tools.crop_to_subject, annotations=_WRITES)
     server.add_tool(tools.describe_subject, annotations=_READS)
     describe = server.resource(
         SCHEME + "{name}", name="result", mime_type="application/octet-stream"
     )
     describe(tools.read)
     return server
+
+
+def _put_behind(options: options_pb2.RemoveOptions, color: str | None) -> None:
+    """The colour behind the subject. It is put into the message as it is: where the client's own
+    keyword takes a path, an agent could read files outside of the folders that it may.
+    """
+    if color is not None:
+        options.background.color = color
 
 
 @contextmanager

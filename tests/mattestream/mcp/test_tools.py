@@ -44,7 +44,7 @@ async def fetched(client: Client, address: str) -> Image.Image:
 
 async def test_an_agent_finds_the_tools_and_reads_what_they_take(desk: Desk) -> None:
     tools = {tool.name: tool for tool in (await desk.client.list_tools()).tools}
-    assert set(tools) == {"remove_background", "describe_subject"}
+    assert set(tools) == {"remove_background", "crop_to_subject", "describe_subject"}
     for tool in tools.values():
         assert tool.description
         for name, field in tool.input_schema["properties"].items():
@@ -128,6 +128,52 @@ async def test_a_picture_on_a_colour_has_that_colour(desk: Desk) -> None:
     made = await facts(desk, "remove_background", image="photo.png", background="#ff0000")
     full = await fetched(desk.client, made["result"]["address"])
     assert full.convert("RGB").getpixel((WIDTH - 1, HEIGHT - 1)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("tool", ["remove_background", "crop_to_subject"])
+async def test_a_background_is_a_colour_and_never_a_file(desk: Desk, tool: str) -> None:
+    (desk.folder.parent / "secret.png").write_bytes(picture())
+    for path in ("../secret.png", str(desk.folder.parent / "secret.png"), "blur"):
+        assert "is no colour" in await refusal(desk, tool, image="photo.png", background=path)
+
+
+async def test_a_crop_is_cut_to_the_subject_and_says_from_where(desk: Desk) -> None:
+    made = await facts(desk, "crop_to_subject", image="photo.png", margin_percent=0)
+    left, top, right, bottom = made["shown"]
+    assert np.abs(np.subtract(made["shown"], BOX)).max() <= SLACK_PX
+    full = await fetched(desk.client, made["result"]["address"])
+    assert full.mode == "RGBA"
+    assert full.size == (right - left, bottom - top)
+
+
+async def test_a_margin_is_a_share_of_the_subjects_sides(desk: Desk) -> None:
+    tight = await facts(desk, "crop_to_subject", image="photo.png", margin_percent=0)
+    loose = await facts(desk, "crop_to_subject", image="photo.png", margin_percent=50)
+    assert loose["result"]["width"] == pytest.approx(2 * tight["result"]["width"], abs=2)
+
+
+async def test_a_crop_has_the_size_and_the_aspect_that_were_asked_for(desk: Desk) -> None:
+    sized = await facts(desk, "crop_to_subject", image="photo.png", width=64, height=64)
+    assert (sized["result"]["width"], sized["result"]["height"]) == (64, 64)
+    wide = await facts(desk, "crop_to_subject", image="photo.png", aspect=2)
+    assert wide["result"]["width"] == pytest.approx(2 * wide["result"]["height"], abs=1)
+
+
+async def test_an_avatar_is_round(desk: Desk) -> None:
+    made = await facts(
+        desk, "crop_to_subject", image="photo.png", circle=True, background="#ff0000"
+    )
+    full = await fetched(desk.client, made["result"]["address"])
+    assert full.width == full.height
+    assert full.getpixel((0, 0))[3] == 0
+    assert full.getpixel((full.width // 2, 1))[3] == 255
+
+
+async def test_wishes_that_contradict_each_other_get_the_servers_sentence(desk: Desk) -> None:
+    said = await refusal(desk, "crop_to_subject", image="photo.png", aspect=2, width=9, height=9)
+    assert "leave out the aspect" in said
+    said = await refusal(desk, "crop_to_subject", image="photo.png", format="jpeg")
+    assert "has no alpha" in said
 
 
 async def test_an_empty_picture_has_no_subject(desk: Desk) -> None:
