@@ -21,6 +21,7 @@ from kernels.reference.chroma_key import (
     FAINT,
     LEAST,
     LIKELY,
+    PURE,
     SCREEN_RADII,
     SUBJECT_RADII,
     SURE_SCREEN,
@@ -108,7 +109,7 @@ def _plates(rgb_u8: U8, key: Rgb, at: F32) -> Grids:
     if right or below:
         whole = cast(U8, cv2.copyMakeBorder(rgb_u8, 0, below, 0, right, cv2.BORDER_REPLICATE))
     size = (whole.shape[1] // CELL, whole.shape[0] // CELL)
-    cells = cast(F32, cv2.resize(whole.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+    cells = cast(F32, cv2.resize(whole, size, interpolation=cv2.INTER_AREA).astype(np.float32))
     hue = cast(F32, cv2.transform(cells, at))
     color = np.asarray(key, np.float32)
     key_strength = float((at @ color)[0])
@@ -117,7 +118,9 @@ def _plates(rgb_u8: U8, key: Rgb, at: F32) -> Grids:
     found = _strength(hue)
     everywhere = np.broadcast_to(color, cells.shape)
     first = _near(cells, likely, SCREEN_RADII, everywhere)
-    sure = is_key & (found > SURE_SCREEN * _strength(cv2.transform(first, at)))
+    purity = found / np.maximum(cells.mean(axis=2), np.float32(1))
+    pure = PURE[1] * np.percentile(purity[likely], PURE[0]) if likely.any() else 0.0
+    sure = is_key & (purity > pure) & (found > SURE_SCREEN * _strength(cv2.transform(first, at)))
     screen = _near(cells, sure, SCREEN_RADII, everywhere)
     level = _strength(cv2.transform(screen, at))
     neutral = screen - level[..., None] * at[0]

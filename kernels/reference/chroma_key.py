@@ -30,6 +30,7 @@ SUBJECT_RADII = (1, 4, 12)
 FADE = 0.02  # weight of each further radius
 LIKELY = (0.4, 0.35)  # of the key's strength, and of its hue: may be screen
 SURE_SCREEN = 0.85  # of the plate's strength
+PURE = (75, 0.6)  # percentile of the purity of what may be screen, and the share of it that must be
 SURE_SUBJECT = 0.25
 FAINT = 0.1  # below this alpha a pixel's own colour says less and less
 LEAST = 1e-6  # a weight that is none
@@ -99,7 +100,10 @@ def plates(rgb_u8: U8, key: Rgb) -> Plates:
     likely = is_key & (hue[..., 0] > LIKELY[0] * key_strength)
     found = strength(hue)
     first = near(cells, likely, SCREEN_RADII, np.asarray(key))
-    sure = is_key & (found > SURE_SCREEN * strength(first @ at.T))
+    # A shadow darkens the screen; glass and smoke before it make it paler, and are subject.
+    purity = found / np.maximum(cells.mean(axis=-1), 1)
+    pure = PURE[1] * np.percentile(purity[likely], PURE[0]) if likely.any() else 0.0
+    sure = is_key & (purity > pure) & (found > SURE_SCREEN * strength(first @ at.T))
     screen = near(cells, sure, SCREEN_RADII, np.asarray(key))
     level = strength(screen @ at.T)
     neutral = screen - level[..., None] * at[0]

@@ -139,3 +139,12 @@ def test_despill_takes_the_screens_light_off_the_subject():
         for d in (0, 1)
     )
     assert cleaned < 0.7 * kept
+
+
+def test_glass_before_the_screen_keeps_its_alpha_and_a_shadow_on_it_has_none():
+    picture = np.full((240, 320, 3), GREEN, np.float32)
+    picture[60:180, 30:130] = 0.6 * np.float32(GREEN) + 0.4 * 200  # a pane of a pale grey
+    picture[60:180, 190:290] *= 0.6
+    alpha = chroma_key(picture.astype(np.uint8), GREEN, tolerance=0, softness=1)[0] / 255
+    assert abs(alpha[120, 80] - 0.4) < 0.1
+    assert alpha[120, 240] < 0.05
