@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.metrics import BETTER_HIGH
+from server.evaluation.listing import STYLE, listing
 from server.evaluation.runs import STAGES, Measured, Run
 from server.evaluation.sheets import Sheet
 from server.evaluation.summary import SCORES, GroupRow, RunRow
@@ -37,6 +38,10 @@ _HOW_TO_READ = (
     "Means over the pictures of a group. Bold is the best of a group. More is better for IoU and "
     "boundary F, less for all others; k is thousands of pixels, whole image."
 )
+_HOW_SORTED = (
+    "The worst first, by the largest MAE of any run; uncertainty and subject are what the server "
+    "reports without knowing the truth."
+)
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em;
   color: #222; background: #fff }
@@ -45,6 +50,7 @@ th, td { padding: .2em .7em; text-align: right; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child, th.text, td.text { text-align: left }
 tbody.group { border-top: 2px solid #999 }
 td.best { font-weight: 600 }
+div.wide { overflow-x: auto }
 img { max-width: 100%; height: auto; display: block; border: 1px solid #ddd }
 figure { margin: 1.5em 0 } figcaption { color: #555; margin-bottom: .3em }
 """
@@ -133,16 +139,19 @@ def write_html(path: Path, evaluation: Evaluation, sheets: Sequence[Sheet]) -> N
     page = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>mattestream eval</title><style>{_STYLE}</style>",
+        f"<title>mattestream eval</title><style>{_STYLE}{STYLE}</style>",
         "<h1>mattestream eval</h1>",
         f"<table>{about}</table>",
         "<h2>Quality</h2>",
         f"<p>{_HOW_TO_READ}</p>",
-        _quality_table(evaluation.groups),
+        f"<div class=wide>{_quality_table(evaluation.groups)}</div>",
         "<h2>Runs</h2>",
-        _runs_table(evaluation),
+        f"<div class=wide>{_runs_table(evaluation)}</div>",
         f"<h2>Left out</h2><ul>{left_out}</ul>" if left_out else "",
-        "<h2>Pictures</h2>" if sheets else "",
+        "<h2>Pictures</h2>",
+        f"<p>{_HOW_SORTED}</p>",
+        listing(evaluation.measured),
+        "<h2>Worst and best</h2>" if sheets else "",
         *(_figure(sheet) for sheet in sheets),
         "</html>\n",
     ]
