@@ -55,7 +55,9 @@ from server.services.removal import RemovalService
 from server.shared_memory.door import SharedMemory
 from server.shared_memory.policy import Policy
 from server.shutdown import Gate
-from server.workers import Workers
+from server.subjects.prompter import Prompter
+from server.subjects.segmenter import Segmenter
+from server.workers import Stage, Workers
 
 if TYPE_CHECKING:
     from server.gateway.addresses import Network
@@ -110,11 +112,30 @@ class App:
         )
         self.host = ModelHost(self._loader, default=config.model, on_serving=self._model_serves)
         limits = Limits(max_megapixels=config.max_megapixels, max_side_px=config.max_side_px)
+        self.prompter = Prompter(
+            self.host.registry,
+            default=config.prompt_model,
+            max_bytes=config.feature_cache_mb * MEBIBYTE,
+        )
         self.remover = Remover(
-            limits, self.host, self.workers, self.admission, self.metrics, clock=clock
+            limits,
+            self.host,
+            self.workers,
+            self.admission,
+            self.metrics,
+            prompter=self.prompter,
+            clock=clock,
         )
         self.shared_memory = SharedMemory(
             Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
+        )
+        segmenter = Segmenter(
+            self.remover,
+            self.prompter,
+            self.admission,
+            self.workers.lane(Stage.FINISH),
+            self.metrics,
+            clock=clock,
         )
         self.removal = RemovalService(
             self.remover,
@@ -122,6 +143,7 @@ class App:
             self.admission,
             self.metrics,
             config,
+            segmenter=segmenter,
             shared_memory=self.shared_memory,
             clock=clock,
         )
@@ -141,7 +163,7 @@ class App:
             regions=regions,
             streams=InferenceStreams(config, self.admission, self.metrics),
         )
-        self.metrics.watch(self.admission)
+        self.metrics.watch(self.admission, self.prompter.seen)
         api_keys = ApiKeys.read(config.api_keys_file)
         self._interceptor = CallInterceptor(
             self.gate,
@@ -248,6 +270,7 @@ class App:
         forget_unix_socket(self.config)
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
+        self.prompter.close()
         self.inference.regions.close()
         self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)

@@ -268,6 +268,21 @@ class Config:
         low=0,
         high=1_048_576,
     )
+    prompt_model: str = _key(
+        "matte-click",
+        str,
+        "Model that answers points, boxes and masks where a request names none; it is loaded with "
+        "the first.",
+    )
+    feature_cache_mb: int = _key(
+        256,
+        int,
+        "Memory for pictures that prompts were given for, so that the next prompt is answered from "
+        "what is known; 0 keeps none.",
+        unit="MiB",
+        low=0,
+        high=1_048_576,
+    )
     default_deadline_s: float = _key(
         60.0,
         float,

@@ -84,6 +84,7 @@ class Plan:
             and self.refine is Refine.OFF
             and self.decontaminate == 0
             and self.options.edges == Edges()
+            and self.options.subject is None
             and self.options.trimap is None
             and self.options.despill is None
         )
@@ -152,6 +153,8 @@ def finish(
         InvalidOption: the picture behind the subject is none.
     """
     options = wanted.options
+    if options.subject is not None:
+        alpha_u8 = options.subject.choose(rgb_u8, alpha_u8, cell_px)
     # How sure the model was does not change by what is done afterwards; box and coverage do.
     seen = cpu.alpha_statistics(alpha_u8)
     own = own_alpha_u8

@@ -17,6 +17,7 @@ from server.codecs.tensor import PLAIN_TENSOR, TensorWish
 
 if TYPE_CHECKING:
     from server.behind import Picture
+    from server.subjects.wish import Wish
     from server.trimap import Trimap
 
 
@@ -217,6 +218,8 @@ class Options:
     max_megapixels: float = 0.0  # the source is made smaller to this area first; 0: it is not
     refine: Refine | None = Refine.OFF  # None: the pipeline's choice, see `server.finishing`
     edges: Edges = Edges()
+    subject: Wish | None = None  # None: all that the model takes for one
+    prompt_model: str | None = None  # that answers the wish's prompts; None: the default
     trimap: Trimap | None = None  # what the caller knows of the alpha
     decontaminate: float | None = 0.0  # 0..1; None: the pipeline's choice
     despill: Despill | None = None

@@ -24,6 +24,7 @@ from prometheus_client import (
 
 from mattestream import __version__
 from server.admission import Admission
+from server.subjects.seen import Seen
 
 # A 1080p photo takes tens of milliseconds on a CPU and a few on a GPU; a 50 MP one a second.
 _SECONDS = (
@@ -114,8 +115,8 @@ class Metrics:
         )
         self.streams = Gauge("mattestream_open_streams", "Streams open now.", registry=registry)
 
-    def watch(self, admission: Admission) -> None:
-        """Shows who is in, read when the metrics are."""
+    def watch(self, admission: Admission, seen: Seen) -> None:
+        """Shows who is in and what is remembered, read when the metrics are."""
         for name, text, read in (
             (
                 "in_flight_requests",
@@ -123,6 +124,8 @@ class Metrics:
                 lambda: admission.images,
             ),
             ("in_flight_bytes", "Estimated memory of admitted images.", lambda: admission.bytes),
+            ("seen_pictures", "Pictures kept for a second prompt.", lambda: len(seen)),
+            ("seen_bytes", "Memory that they take.", lambda: seen.bytes),
             ("waiting_frames", "Stream frames waiting for room.", lambda: admission.waiting),
         ):
             Gauge(f"mattestream_{name}", text, registry=self.registry).set_function(read)

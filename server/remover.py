@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mattestream.v1 import image_pb2, report_pb2
@@ -36,6 +36,7 @@ from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
 from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
 from server.streams.memory import StreamMemory
+from server.subjects.prompter import Asked, Prompter
 from server.workers import Stage, Workers, settled
 
 # Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
@@ -60,6 +61,7 @@ class Job:
         memory: of the stream that it is a frame of, where it has one.
         ticket: its place in the memory's order.
         shared_output: where the result's pixels go instead of into the reply.
+        asked: what is known of asking for one subject, where prompts were given.
     """
 
     source: Source | SharedSource
@@ -75,6 +77,7 @@ class Job:
     memory: StreamMemory | None = None
     ticket: int = 0
     shared_output: SharedTarget | None = None
+    asked: Asked | None = None
 
     @property
     def place(self) -> Place:
@@ -93,6 +96,7 @@ class Remover:
         admission: Admission,
         metrics: Metrics,
         *,
+        prompter: Prompter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
@@ -100,9 +104,19 @@ class Remover:
         self._admission = admission
         self.costs = ServiceCosts()
         self._metrics = metrics
+        self._prompter = prompter
         self._clock = clock
         self._opening = workers.lane(Stage.OPEN)
         self._finishing = workers.lane(Stage.FINISH)
+
+    def used(self, model: str | None) -> report_pb2.ModelUsed:
+        """The model as reports name it.
+
+        Raises:
+            ModelNotFound, ModelNotLoaded, ModelLoading: it cannot serve now.
+        """
+        with self._host.use(model) as replica:
+            return replica.used
 
     async def remove(self, job: Job, *, wait: bool) -> Permit:
         """Fills the job's result and report; the permit covers the result until it is released.
@@ -121,6 +135,7 @@ class Remover:
                 async with _in_order(job):
                     image_bytes, megapixels = await self._estimate(job.source, job.options)
                     image_bytes += edge_bytes(job.options, megapixels, self._limits)
+                    image_bytes += self._mask_bytes(job.options)
                     cost = self._cost(job, replica, megapixels)
                     permit = await self._admit(job, image_bytes, cost, wait=wait)
                 try:
@@ -152,6 +167,11 @@ class Remover:
         pixels = header.width * header.height
         more = result_bytes(options, header.width, header.height, per_pixel, self._limits)
         return source_bytes + pixels * per_pixel + more, pixels / 1e6
+
+    def _mask_bytes(self, options: Options) -> int:
+        """Memory that a caller's rough mask will take."""
+        mask = None if options.subject is None else options.subject.mask
+        return 0 if mask is None else mask.nbytes(self._limits)
 
     def _cost(self, job: Job, replica: Replica, megapixels: float) -> Cost:
         used = replica.used
@@ -223,13 +243,27 @@ class Remover:
         if isinstance(source, SharedSource):
             source = source.read()
         opened: Opened = replica.pipeline.open(source, job.options, seat)
-        if job.options.trimap is not None:  # refused before a model runs for it
+        # Refused before a model runs for it.
+        if job.options.trimap is not None:
             job.options.trimap.levels(
                 opened.width, opened.height, job.options.max_megapixels, self._limits
             )
+        if job.options.subject is not None:
+            self._bind(job, source, replica.used)
+            job.options.subject.check(opened.width, opened.height)
         job.report.timings.queue_ms = queue_ms
         replies.report_opened(job.report, opened)
         return opened
+
+    def _bind(self, job: Job, source: Source, used: report_pb2.ModelUsed) -> None:
+        """Gives a wish with prompts somebody to ask."""
+        options = job.options
+        wish = options.subject
+        if wish is None or not wish.has_prompts:
+            return
+        key = self._prompter.key(source, used, options.max_megapixels)
+        bound, job.asked = self._prompter.bind(wish, key, job.report, name=options.prompt_model)
+        job.options = replace(options, subject=bound)
 
     def _finish(self, job: Job, replica: Replica, opened: Opened, inferred: Inferred) -> None:
         self._check(job)
@@ -272,7 +306,7 @@ async def _heard(job: Job, running: Coroutine[Any, Any, None]) -> None:
 def _treatment(job: Job) -> tuple[object, ...]:
     """What makes one image dearer than another of its size."""
     options = job.options
-    is_mapped = options.trimap is not None
+    is_mapped = options.trimap is not None or options.subject is not None
     return options.format, options.refine, options.decontaminate is not None, is_mapped
 
 

@@ -6,8 +6,10 @@ the CLI's local mode, so that both tell the same.
 
 from __future__ import annotations
 
+from kernels.reference import AlphaStatistics
 from mattestream.v1 import image_pb2, options_pb2, report_pb2
 from models.loaded import Loaded
+from models.prompt_model import PromptModel
 from server.batcher import Inferred
 from server.codecs.encode import Encoded, EncodedMask
 from server.codecs.tensor import ElementType, Tensor
@@ -41,7 +43,11 @@ _METHODS = {
 
 def fill_result(result: image_pb2.Result, outcome: Outcome) -> None:
     """Puts what was made into `result`."""
-    encoded = outcome.encoded
+    fill_encoded(result, outcome.encoded)
+
+
+def fill_encoded(result: image_pb2.Result, encoded: Encoded | EncodedMask | Tensor) -> None:
+    """Puts packed pixels, a mask or a tensor into `result`."""
     result.width = encoded.width
     result.height = encoded.height
     match encoded:
@@ -106,7 +112,7 @@ def fill_shared(result: image_pb2.Result, outcome: Outcome, target: SharedTarget
     shared.layout.width, shared.layout.height = encoded.width, encoded.height
 
 
-def model_used(model: Loaded) -> report_pb2.ModelUsed:
+def model_used(model: Loaded | PromptModel) -> report_pb2.ModelUsed:
     """The model as every report names it."""
     engine = model.engine
     return report_pb2.ModelUsed(
@@ -136,21 +142,25 @@ def report_inferred(report: report_pb2.Report, inferred: Inferred) -> None:
     report.timings.infer_ms = inferred.infer_ms
 
 
-def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
-    """What is known at the end."""
-    statistics = outcome.statistics
+def report_statistics(report: report_pb2.Report, statistics: AlphaStatistics) -> None:
+    """What the alpha is like."""
     if statistics.box is None:
         report.no_subject = True
     else:
         left, top, right, bottom = statistics.box
         report.subject_box.CopyFrom(options_pb2.Box(left=left, top=top, right=right, bottom=bottom))
+    report.coverage = statistics.coverage
+    report.uncertainty = statistics.uncertainty
+
+
+def report_outcome(report: report_pb2.Report, outcome: Outcome) -> None:
+    """What is known at the end."""
+    report_statistics(report, outcome.statistics)
     if outcome.shown is not None:
         left, top, width, height = outcome.shown[:4]
         report.shown.CopyFrom(
             options_pb2.Box(left=left, top=top, right=left + width, bottom=top + height)
         )
-    report.coverage = statistics.coverage
-    report.uncertainty = statistics.uncertainty
     report.refine = _REFINES[outcome.refine]
     report.decontaminate = outcome.decontaminate
     report.method = _METHODS[outcome.method]

@@ -35,6 +35,8 @@ class Trimap:
         source: as it came.
     """
 
+    name = "subject.trimap"  # the option, for the sentences
+
     def __init__(self, source: Source) -> None:
         self._source = source
         self._levels: U8 | None = None
@@ -54,7 +56,7 @@ class Trimap:
                 header = Header("raw", source.width, source.height, 1)
             check_limits(header, limits)
         except ImageRejected as error:
-            raise _refused(error) from None
+            raise self._refused(error) from None
         return len(source.data) + header.width * header.height * DECODED_BYTES
 
     def levels(
@@ -76,26 +78,25 @@ class Trimap:
                 try:
                     found = decode(self._source, limits, keep_metadata=False)
                 except ImageRejected as error:
-                    raise _refused(error) from None
-                self._levels = _sorted_out(found.rgb)
+                    raise self._refused(error) from None
+                self._levels = self._read(found.rgb)
         rows, columns = self._levels.shape
         if (columns, rows) == (width, height):
             return self._levels
         if size_within(columns, rows, max_megapixels) != (width, height):
             raise InvalidOption(
-                f"option subject.trimap is {columns}x{rows} pixels, the image is {width}x{height}: "
+                f"option {self.name} is {columns}x{rows} pixels, the image is {width}x{height}: "
                 "both must be of one size, counted upright"
             )
         smaller = cv2.resize(self._levels, (width, height), interpolation=cv2.INTER_NEAREST)
         return np.asarray(smaller, np.uint8)
 
+    def _read(self, rgb_u8: U8) -> U8:
+        """The three levels; a JPEG has more."""
+        grey = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2GRAY)
+        table = np.full(256, UNKNOWN, np.uint8)
+        table[:NEARLY], table[-NEARLY:] = 0, 255
+        return np.asarray(cv2.LUT(grey, table), np.uint8)
 
-def _sorted_out(rgb_u8: U8) -> U8:
-    grey = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2GRAY)
-    table = np.full(256, UNKNOWN, np.uint8)
-    table[:NEARLY], table[-NEARLY:] = 0, 255
-    return np.asarray(cv2.LUT(grey, table), np.uint8)
-
-
-def _refused(error: ImageRejected) -> InvalidOption:
-    return InvalidOption(f"option subject.trimap: {error}")
+    def _refused(self, error: ImageRejected) -> InvalidOption:
+        return InvalidOption(f"option {self.name}: {error}")

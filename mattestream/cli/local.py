@@ -6,6 +6,7 @@ command imports it when it runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ from server.config import MEBIBYTE, Config
 from server.options import read_options, read_source
 from server.pipeline import remove_one
 from server.replica import make_pipeline
+from server.subjects.prompter import Prompter
 
 
 class LocalRemover:
@@ -48,9 +50,9 @@ class LocalRemover:
             cv2.setNumThreads(1)
         self.options = read_options(message, stream=False)
         target = targets(config)[0]
-        self.model = open_registry(config).load(
-            self.options.model or config.model, target, threads=workers
-        )
+        registry = open_registry(config)
+        self._prompter = Prompter(registry, default=config.prompt_model, max_bytes=0)
+        self.model = registry.load(self.options.model or config.model, target, threads=workers)
         limits = Limits(config.max_megapixels, config.max_side_px)
         try:
             self.model.warm()
@@ -76,13 +78,18 @@ class LocalRemover:
     ) -> None:
         self._pipeline.free()
         self.model.close()
+        self._prompter.close()
 
     def remove(self, data: bytes) -> Removal:
         """The result; raises one of `errors` when the picture is at fault."""
         source = read_source(image_pb2.Image(encoded=data))
-        removed = remove_one(self._pipeline, source, self.options)
         response = removal_pb2.RemoveResponse()
         report = response.report
+        options = self.options
+        if options.subject is not None and options.subject.has_prompts:
+            wish, _ = self._prompter.bind(options.subject, None, report)
+            options = replace(options, subject=wish)
+        removed = remove_one(self._pipeline, source, options)
         report.model.CopyFrom(replies.model_used(self.model))
         replies.report_opened(report, removed.opened)
         report.batch_size, report.timings.infer_ms = 1, removed.infer_ms

@@ -202,6 +202,8 @@ class Report(_message.Message):
     SHOWN_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     REMOVED_COLOR_FIELD_NUMBER: _builtins.int
+    PROMPT_MODEL_FIELD_NUMBER: _builtins.int
+    CACHED_FEATURES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id: the caller's `x-request-id`, else made by the server; the logs carry the same."""
     batch_size: _builtins.int
@@ -230,6 +232,8 @@ class Report(_message.Message):
     """The colour that was taken away, "#00b140": the screen's or the paper's. Empty for METHOD_MODEL, and where no screen
     was found.
     """
+    cached_features: _builtins.bool
+    """True when the picture had been looked at before, so that the prompts alone were answered."""
     @_builtins.property
     def model(self) -> Global___ModelUsed:
         """Which model ran, where."""
@@ -257,6 +261,10 @@ class Report(_message.Message):
         whole source.
         """
 
+    @_builtins.property
+    def prompt_model(self) -> Global___ModelUsed:
+        """The model that answered the prompts for one subject; unset without prompts."""
+
     def __init__(
         self,
         *,
@@ -278,10 +286,12 @@ class Report(_message.Message):
         shown: _options_pb2.Box | None = ...,
         method: Global___Method.ValueType = ...,
         removed_color: _builtins.str = ...,
+        prompt_model: Global___ModelUsed | None = ...,
+        cached_features: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "model", b"model", "shown", b"shown", "subject_box", b"subject_box", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "model", b"model", "prompt_model", b"prompt_model", "shown", b"shown", "subject_box", b"subject_box", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "copies", b"copies", "coverage", b"coverage", "decontaminate", b"decontaminate", "method", b"method", "model", b"model", "no_subject", b"no_subject", "notes", b"notes", "refine", b"refine", "removed_color", b"removed_color", "request_id", b"request_id", "shown", b"shown", "source_format", b"source_format", "source_height", b"source_height", "source_width", b"source_width", "subject_box", b"subject_box", "timings", b"timings", "uncertainty", b"uncertainty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "cached_features", b"cached_features", "copies", b"copies", "coverage", b"coverage", "decontaminate", b"decontaminate", "method", b"method", "model", b"model", "no_subject", b"no_subject", "notes", b"notes", "prompt_model", b"prompt_model", "refine", b"refine", "removed_color", b"removed_color", "request_id", b"request_id", "shown", b"shown", "source_format", b"source_format", "source_height", b"source_height", "source_width", b"source_width", "subject_box", b"subject_box", "timings", b"timings", "uncertainty", b"uncertainty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

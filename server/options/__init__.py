@@ -10,5 +10,6 @@ Called by the services for each request and by the CLI's local mode. The kinds o
 from server.option_rules import InvalidOption, NotBuilt
 from server.options.reader import RULES, read_options
 from server.options.source import read_source
+from server.options.subject import read_wish
 
-__all__ = ["RULES", "InvalidOption", "NotBuilt", "read_options", "read_source"]
+__all__ = ["RULES", "InvalidOption", "NotBuilt", "read_options", "read_source", "read_wish"]

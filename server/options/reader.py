@@ -82,6 +82,7 @@ def read_options(message: options_pb2.RemoveOptions, *, stream: bool) -> Options
         max_megapixels=message.max_megapixels,
         refine=edges.read_refine(message.edges),
         edges=edges.read_edges(message.edges),
+        subject=subject.read_wish(message.subject, stream=stream),
         trimap=subject.read_trimap(message.subject, stream=stream),
         decontaminate=foreground.read_decontaminate(message.foreground),
         despill=foreground.read_despill(message.foreground),

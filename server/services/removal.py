@@ -35,6 +35,7 @@ from server.streams.errors import StreamBroken, StreamTakenOver
 from server.streams.flow import Answer, FrameStream
 from server.streams.parked import Parked
 from server.streams.session import Session
+from server.subjects.segmenter import Segmenter
 from server.wire import refuse_unknown_fields
 
 TAKEN_OVER = "taken over"  # what such a stream's task is cancelled with
@@ -59,12 +60,14 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         metrics: Metrics,
         config: Config,
         *,
+        segmenter: Segmenter,
         shared_memory: SharedMemory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared_memory = shared_memory
         self.streams: set[FrameStream[Any, Any]] = set()
         self._remover = remover
+        self._segmenter = segmenter
         self._host = host
         self._admission = admission
         self._metrics = metrics
@@ -138,11 +141,21 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
     async def Segment(  # noqa: N802
         self, request: removal_pb2.SegmentRequest, context: Context
     ) -> removal_pb2.SegmentResponse:
-        """Not built yet."""
-        raise NotBuilt(
-            f"Segment is not built yet in this server ({__version__}): use Remove, which takes all "
-            "subjects as one"
-        )
+        """The subjects of one image, apart."""
+        call = current_call()
+        response = removal_pb2.SegmentResponse()
+        response.report.request_id = call.request_id
+
+        def new_job(source: Source, options: Options) -> Job:
+            result = image_pb2.Result()  # the whole alpha, which is taken apart
+            call.fields.update(_described(source, options))
+            return self._job(source, options, context.time_remaining(), result, response.report)
+
+        permit = await self._segmenter.segment(request, new_job, response)
+        context.add_done_callback(lambda ctx: permit.release())  # type: ignore[arg-type]
+        call.fields |= _summary(response.report, response.ByteSize())
+        call.fields["subjects"] = len(response.subjects)
+        return response
 
     def close_streams(self) -> None:
         """Every stream answers what it has read and ends; called when the drain's time runs out."""

@@ -329,6 +329,10 @@ def test_built_rules_are_the_ones_this_version_claims() -> None:
         "crop.circle",
         "keep_metadata",
         "subject.trimap",
+        "subject.box",
+        "subject.mask",
+        "subject.points",
+        "subject.region",
         "tensor.mean",
         "tensor.std",
     }

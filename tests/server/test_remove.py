@@ -103,13 +103,6 @@ async def test_an_error_carries_the_request_id_in_its_trailers_only(served: Serv
     assert "x-request-id" not in dict(caught.value.initial_metadata())
 
 
-async def test_segment_says_that_it_is_not_built(served: Served) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.removal.Segment(removal_pb2.SegmentRequest())
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "Segment is not built yet" in str(caught.value.details())
-
-
 async def test_an_answer_holds_no_memory_once_it_is_delivered(served: Served) -> None:
     await served.removal.Remove(request(picture(400, 300)))
     admission = served.app.admission
