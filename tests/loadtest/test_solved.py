@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+from kernels.cpu.flat_paper import find_paper
 from loadtest import solved
 from loadtest.drawn_pages import KINDS, page
 from loadtest.drawn_screens import SCREENS, scene
@@ -57,3 +62,20 @@ def test_the_table_has_a_row_for_each_way_and_times_of_the_first():
     text = solved.table({"green": {"plain": [figures], "ours": [figures._replace(ms=25.0)]}})
     assert "green: plain" in text
     assert "2.50" in text.splitlines()[-1]
+
+
+def test_no_photo_of_the_validation_set_is_taken_for_a_drawing():
+    folder = Path(__file__).parents[3] / "shared" / "data"
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip("the photos lie in ../shared/data, which is not there")
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    photos = [folder / row["file"] for row in rows if not row["kind"].startswith("cutout")]
+    taken = []
+    for path in photos:
+        bgr = cv2.imread(str(path))
+        assert bgr is not None, path
+        if find_paper(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)) is not None:
+            taken.append(path.name)
+    assert len(photos) > 400
+    assert taken == []
