@@ -170,9 +170,7 @@ def _bad_items() -> list[Item]:
     layout = image_pb2.PixelLayout(format=image_pb2.PIXEL_FORMAT_RGB8, width=640, height=480)
     short_raw = image_pb2.Image(raw=image_pb2.RawImage(layout=layout, data=bytes(1000)))
     noise = np.random.default_rng(0).bytes(50_000)
-    unbuilt = options_pb2.RemoveOptions(
-        shadow=options_pb2.Shadow(kind=options_pb2.SHADOW_KIND_DROP)
-    )
+    newer = options_pb2.RemoveOptions.FromString(b"\xa2\x1f\x01x")  # a field 500
     return [
         Item("cut JPEG", good[: len(good) // 3], expected=BAD),
         Item("cut PNG", png[: len(png) // 2], expected=BAD),
@@ -185,7 +183,7 @@ def _bad_items() -> list[Item]:
         Item("JPEG cutout", good, {"format": "jpeg"}, expected=BAD),
         Item("bad colour", good, {"output": "composite", "background": "#zz"}, expected=BAD),
         Item("unknown model", good, {"model": "no-such-model"}, expected="NOT_FOUND"),
-        Item("option not built", good, {"options": unbuilt}, expected="UNIMPLEMENTED"),
+        Item("newer option", good, {"options": newer}, expected="UNIMPLEMENTED"),
     ]
 
 

@@ -129,7 +129,7 @@ class App:
         self.shared_memory = SharedMemory(
             Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
         )
-        segmenter = Segmenter(
+        self.segmenter = Segmenter(
             self.remover,
             self.prompter,
             self.admission,
@@ -143,7 +143,7 @@ class App:
             self.admission,
             self.metrics,
             config,
-            segmenter=segmenter,
+            segmenter=self.segmenter,
             shared_memory=self.shared_memory,
             clock=clock,
         )
@@ -370,7 +370,12 @@ class App:
         from server.gateway.http_door import HttpDoor
 
         return HttpDoor(
-            Door(self.remover, self.config.default_deadline_s, clock=clock),
+            Door(
+                self.remover,
+                self.config.default_deadline_s,
+                segmenter=self.segmenter,
+                clock=clock,
+            ),
             gate=self.gate,
             api_keys=api_keys,
             metrics=self.metrics,

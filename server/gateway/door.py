@@ -7,37 +7,35 @@ The HTTP APIs call `Door.remove` and `Door.segment`; so may whatever else lives 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2, report_pb2
 from server.admission import Permit
 from server.calls import current_call
 from server.deadline import Deadline
-from server.option_rules import InvalidOption, NotBuilt
+from server.job import Options, Source
+from server.option_rules import InvalidOption
 from server.options import read_options, read_source
 from server.remover import Job, Remover
+from server.subjects.segmenter import Segmenter
 
-Segment = Callable[[removal_pb2.SegmentRequest, Deadline], Awaitable[removal_pb2.SegmentResponse]]
 
-
-@dataclass(slots=True)
-class Removed:
-    """What was made of one picture. It takes room on the server until it is released: use it in a
-    `with` block, or hand it to what sends the answer.
+class _Held:
+    """An answer that takes room on the server until it is released: use it in a `with` block, or
+    hand it to what sends the answer.
     """
 
-    result: image_pb2.Result
-    report: report_pb2.Report
-    _permits: list[Permit] = field(default_factory=list)
+    _permits: list[Permit]
 
     def release(self) -> None:
         """The answer is out, or nobody wants it; harmless twice."""
         for permit in self._permits:
             permit.release()
 
-    def __enter__(self) -> Removed:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -49,13 +47,30 @@ class Removed:
         self.release()
 
 
+@dataclass(slots=True)
+class Removed(_Held):
+    """What was made of one picture."""
+
+    result: image_pb2.Result
+    report: report_pb2.Report
+    _permits: list[Permit] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Segmented(_Held):
+    """The subjects of one picture."""
+
+    response: removal_pb2.SegmentResponse
+    _permits: list[Permit] = field(default_factory=list)
+
+
 class Door:
     """Takes pictures to the pipeline.
 
     Args:
         remover: does the work.
         default_deadline_s: time that a picture may take.
-        segment: separate subjects; None: this server does not do that.
+        segmenter: takes subjects apart.
         clock: seconds.
     """
 
@@ -64,12 +79,12 @@ class Door:
         remover: Remover,
         default_deadline_s: float,
         *,
-        segment: Segment | None = None,
+        segmenter: Segmenter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._remover = remover
         self._default_deadline_s = default_deadline_s
-        self._segment = segment
+        self._segmenter = segmenter
         self._clock = clock
 
     async def remove(
@@ -119,21 +134,31 @@ class Door:
 
     async def segment(
         self, request: removal_pb2.SegmentRequest, *, deadline_s: float | None = None
-    ) -> removal_pb2.SegmentResponse:
+    ) -> Segmented:
         """The subjects of a picture, each for itself.
 
         Raises:
-            NotBuilt: not in this server.
             InvalidOption, ImageRejected, Overloaded, ...: see `server.errors`.
         """
-        if self._segment is None:
-            raise NotBuilt(
-                "segment is not built yet in this server: use remove, which takes all subjects as "
-                "one"
-            )
         _refuse_shared_memory(request.image, "image")
-        deadline = Deadline.after(deadline_s or self._default_deadline_s, self._clock)
-        return await self._segment(request, deadline)
+        call = current_call()
+        response = removal_pb2.SegmentResponse()
+        report = response.report
+        report.request_id = call.request_id
+
+        def new_job(source: Source, options: Options) -> Job:
+            deadline = Deadline.after(deadline_s or self._default_deadline_s, self._clock)
+            return Job(source, options, deadline, self._clock(), image_pb2.Result(), report)
+
+        permit = await self._segmenter.segment(request, new_job, response)
+        call.fields |= {
+            "model": report.model.name,
+            "subjects": len(response.subjects),
+            "width": report.source_width,
+            "height": report.source_height,
+            "answer_bytes": response.ByteSize(),
+        }
+        return Segmented(response, [permit])
 
 
 def _refuse_shared_memory(image: image_pb2.Image, name: str) -> None:

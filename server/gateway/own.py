@@ -68,8 +68,13 @@ class OwnApi:
         asked = removal_pb2.SegmentRequest()
         await self._read(exchange, asked, asked, "options")
         exchange.weigh(await _megapixels(asked.image))
-        response = await exchange.while_connected(self._door.segment(asked))
-        return JSONResponse(to_json(response))
+        segmented = await exchange.while_connected(self._door.segment(asked))
+        try:
+            body = json.dumps(to_json(segmented.response)).encode()
+        except BaseException:
+            segmented.release()
+            raise
+        return PictureAnswer(body, "application/json", {}, segmented.release)
 
     async def models(self, exchange: Exchange) -> Response:
         """GET /v1/models: every model, loaded or not."""

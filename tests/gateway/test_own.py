@@ -177,10 +177,24 @@ async def test_a_body_of_another_kind_gets_a_sentence(
     assert sentence in response.json()["error"]["message"]
 
 
-async def test_segment_takes_the_message_and_never_answers_500(it: Gateway) -> None:
-    response = await it.client.post("/v1/segment", files={"image": ("a.jpg", picture())})
-    # Whether this server can depends on its models; what it may not do is fail.
-    assert response.status_code in {200, 400, 404, 409, 501}, response.text
+async def test_segment_answers_each_subject_with_its_alpha_as_json(it: Gateway) -> None:
+    sent = {"image": ("a.jpg", picture()), "options": ("o", b'{"max_subjects": 4}')}
+    response = await it.client.post("/v1/segment", files=sent)
+    assert response.status_code == 200, response.text
+    (subject,) = response.json()["subjects"]
+    with Image.open(io.BytesIO(base64.b64decode(subject["alpha"]["encoded"]["data"]))) as alpha:
+        assert (alpha.format, alpha.mode, alpha.size) == ("PNG", "L", (96, 64))
+    assert subject["box"]["right"] == 96
+    assert response.json()["report"]["model"]["name"] == "tiny"
+    assert (it.app.admission.images, it.app.admission.bytes) == (0, 0)
+
+
+async def test_segment_refuses_a_wish_that_makes_no_sense(it: Gateway) -> None:
+    options = b'{"subject": {"points": [{"x": 500, "y": 5}]}}'
+    sent = {"image": ("a.jpg", picture()), "options": ("o", options)}
+    response = await it.client.post("/v1/segment", files=sent)
+    assert response.status_code == 400
+    assert "a point must lie in it" in response.json()["error"]["message"]
 
 
 async def test_models_are_listed(it: Gateway) -> None:

@@ -107,7 +107,7 @@ async def test_frames_of_a_stream_run_in_order_and_each_stream_has_its_own_state
 ) -> None:
     import grpc
 
-    from mattestream.v1 import removal_pb2_grpc
+    from mattestream.v1 import options_pb2, removal_pb2_grpc
 
     registry = Registry((write_echo(tmp_path),), shipped_dirs=())
     config = Config(port=0, metrics_port=-1, http_port=0, model="echo", threads=3, device="cpu")
@@ -119,7 +119,9 @@ async def test_frames_of_a_stream_run_in_order_and_each_stream_has_its_own_state
         for _ in range(2):
             stream = stub.RemoveStream()
             # Levels away from a cut to another scene, which would begin anew.
-            messages = [config_message(), *(grey(level) for level in (80, 80, 80, 100))]
+            # As the model gives them: refinement has its own idea of a picture of one grey.
+            off = options_pb2.RemoveOptions(edges=options_pb2.Edges(refine=options_pb2.REFINE_OFF))
+            messages = [config_message(options=off), *(grey(level) for level in (80, 80, 80, 100))]
             for message in messages:
                 await stream.write(message)
             await stream.done_writing()
