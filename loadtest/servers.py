@@ -107,6 +107,12 @@ class ServerProcess:
             self.exit_code = self._process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Of the process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """CPU time of the process and its living children so far, user and system."""
         seconds = 0.0

@@ -10,6 +10,7 @@ leave a quarter of the room to single requests, so that neither starves the othe
 from __future__ import annotations
 
 import asyncio
+import bisect
 import math
 import random
 import time
@@ -28,6 +29,9 @@ BYTES_PER_PIXEL = 16
 # Raw answers are copied into the message and again onto the wire; libwebp works in large buffers.
 # A tensor of FP32 takes 12 bytes a pixel: as an array, as bytes, in the message and on the wire.
 BYTES_PER_PIXEL_OF = {Format.RAW: 20, Format.ZLIB: 20, Format.WEBP: 32, Format.TENSOR: 56}
+# Of these, the answer while it waits for its client: most files are smaller.
+ANSWER_BYTES_PER_PIXEL = 1
+ANSWER_BYTES_PER_PIXEL_OF = {Format.RAW: 4, Format.ZLIB: 4, Format.TENSOR: 12}
 
 STREAM_SHARE = 0.75
 FIRST_GUESS_S = 0.05  # service time of an image of unknown cost, for the hint
@@ -51,7 +55,8 @@ class NeverFits(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    image_bytes: int
+    held: int
+    work: int
     cost: Cost
     turn: asyncio.Future[None]
 
@@ -62,27 +67,28 @@ class Permit:
     """
 
     def __init__(
-        self, admission: Admission, image_bytes: int, cost: Cost, expected_s: float
+        self, admission: Admission, held: int, work: int, cost: Cost, *, expected_s: float
     ) -> None:
         self._admission = admission
         self._expected_s = expected_s  # of the image, with its wait; 0: it says nothing
         self._admitted_at = admission.clock()
         self._images = 1
-        self._bytes = image_bytes
+        self._held = held
+        self._work = work
         self._cost = cost
 
     def shrink(self, answer_bytes: int) -> None:
         """The image is finished: from here on only its answer takes room, and no slot."""
         self._note(is_done=True)
-        answer_bytes = min(answer_bytes, self._bytes)
-        self._admission.give_back(self._images, self._bytes - answer_bytes, self._cost)
-        self._images, self._bytes, self._cost = 0, answer_bytes, NO_COST
+        held = min(answer_bytes, self._held + self._work)
+        self._admission.give_back(self._images, self._held - held, self._work, self._cost)
+        self._images, self._held, self._work, self._cost = 0, held, 0, NO_COST
 
     def release(self) -> None:
         """The answer is out, or there is none."""
         self._note(is_done=False)
-        self._admission.give_back(self._images, self._bytes, self._cost)
-        self._images, self._bytes, self._cost = 0, 0, NO_COST
+        self._admission.give_back(self._images, self._held, self._work, self._cost)
+        self._images, self._held, self._work, self._cost = 0, 0, 0, NO_COST
 
     def _note(self, *, is_done: bool) -> None:
         if self._images and self._expected_s:
@@ -126,7 +132,8 @@ class Admission:
         self.max_requests = max_requests
         self.max_bytes = max_bytes
         self.images = 0
-        self.bytes = 0
+        self._held = 0  # bytes
+        self._work: list[int] = []  # bytes of each image, ascending; none of 0
         self._threads = threads
         self._devices = devices
         self._jitter = jitter
@@ -136,6 +143,13 @@ class Admission:
         self._waiting: deque[_Waiter] = deque()
         self._stream_requests = max(1, int(max_requests * STREAM_SHARE))
         self._stream_bytes = int(max_bytes * STREAM_SHARE)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that those who are in may take: what each holds while it waits, and what the
+        largest take that can be worked on at once.
+        """
+        return self._held + sum(self._work[-self._threads :])
 
     @property
     def waiting(self) -> int:
@@ -167,58 +181,67 @@ class Admission:
         self._check_time(NO_COST, remaining_s)
 
     def try_admit(
-        self, image_bytes: int, cost: Cost = NO_COST, remaining_s: float = math.inf
+        self,
+        held: int,
+        cost: Cost = NO_COST,
+        remaining_s: float = math.inf,
+        *,
+        work: int = 0,
     ) -> Permit:
         """A permit now.
 
         Args:
-            image_bytes: memory that the image will take, by estimate.
+            held: bytes that the image takes from now on until its answer is out, by estimate.
             cost: work that it will be, by estimate.
             remaining_s: until its deadline.
+            work: bytes that it takes besides while a worker has it, who has one at a time: of all
+                that are in, only as many take theirs as there are workers.
 
         Raises:
             Overloaded: there is no room, or not the time.
             NeverFits: there never will be room.
         """
-        self._check_fits(image_bytes)
+        self._check_fits(held + work)
         self.check_room()
-        if self.bytes + image_bytes > self.max_bytes:
+        if self._bytes_with(held, work) > self.max_bytes:
             raise Overloaded(
                 f"the server's memory for images is full: {_mib(self.bytes)} of "
                 f"{_mib(self.max_bytes)} are taken, "
-                f"this image needs {_mib(image_bytes)}",
+                f"this image needs {_mib(held + work)}",
                 self.retry_after_ms(),
                 "bytes",
             )
         self._check_time(cost, remaining_s)
-        return self._grant(image_bytes, cost)
+        return self._grant(held, work, cost)
 
-    async def admit(self, image_bytes: int, cost: Cost = NO_COST) -> Permit:
+    async def admit(self, held: int, cost: Cost = NO_COST, *, work: int = 0) -> Permit:
         """A permit when its turn has come.
 
         Raises:
             NeverFits: it would never come.
         """
-        self._check_fits(image_bytes)
-        if not self._waiting and self._has_stream_room(image_bytes):
-            return self._grant(image_bytes, cost)
-        waiter = _Waiter(image_bytes, cost, asyncio.get_running_loop().create_future())
+        self._check_fits(held + work)
+        if not self._waiting and self._has_stream_room(held, work):
+            return self._grant(held, work, cost)
+        waiter = _Waiter(held, work, cost, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         try:
             await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.give_back(1, image_bytes, cost)  # the turn came in the same moment
+                self.give_back(1, held, work, cost)  # the turn came in the same moment
             else:
                 self._waiting.remove(waiter)
                 self._call_next()
             raise
-        return Permit(self, image_bytes, cost, 0.0)
+        return Permit(self, held, work, cost, expected_s=0.0)
 
-    def give_back(self, images: int, image_bytes: int, cost: Cost) -> None:
+    def give_back(self, images: int, held: int, work: int, cost: Cost) -> None:
         """Room for others; called by permits."""
         self.images -= images
-        self.bytes -= image_bytes
+        self._held -= held
+        if work:
+            del self._work[bisect.bisect_left(self._work, work)]
         # Sums of floats drift: with nobody in, nothing is outstanding.
         self._worker_s = max(0.0, self._worker_s - cost.worker_s) if self.images else 0.0
         self._device_s = max(0.0, self._device_s - cost.device_s) if self.images else 0.0
@@ -247,32 +270,41 @@ class Admission:
             "time",
         )
 
-    def _grant(self, image_bytes: int, cost: Cost) -> Permit:
+    def _grant(self, held: int, work: int, cost: Cost) -> Permit:
         # One that waits for nobody says nothing of how waiting goes.
         waits = self.backlog_s >= 2 * sum(cost) > 0
         expected_s = self.backlog_s + sum(cost) if waits else 0.0
-        self._count(image_bytes, cost)
-        return Permit(self, image_bytes, cost, expected_s)
+        self._count(held, work, cost)
+        return Permit(self, held, work, cost, expected_s=expected_s)
 
-    def _count(self, image_bytes: int, cost: Cost) -> None:
+    def _bytes_with(self, held: int, work: int) -> int:
+        """`bytes` with one more image."""
+        busiest = sorted([*self._work[-self._threads :], work])[-self._threads :]
+        return self._held + held + sum(busiest)
+
+    def _count(self, held: int, work: int, cost: Cost) -> None:
         self.images += 1
-        self.bytes += image_bytes
+        self._held += held
+        if work:
+            bisect.insort(self._work, work)
         self._worker_s += cost.worker_s
         self._device_s += cost.device_s
 
-    def _has_stream_room(self, image_bytes: int) -> bool:
-        if self.images == 0 and self.bytes + image_bytes <= self.max_bytes:
+    def _has_stream_room(self, held: int, work: int) -> bool:
+        with_it = self._bytes_with(held, work)
+        if self.images == 0 and with_it <= self.max_bytes:
             return True  # an image larger than the streams' share goes alone
-        return (
-            self.images < self._stream_requests and self.bytes + image_bytes <= self._stream_bytes
-        )
+        return self.images < self._stream_requests and with_it <= self._stream_bytes
 
     def _call_next(self) -> None:
-        while self._waiting and self._has_stream_room(self._waiting[0].image_bytes):
-            waiter = self._waiting.popleft()
+        while self._waiting:
+            waiter = self._waiting[0]
+            if not self._has_stream_room(waiter.held, waiter.work):
+                return
+            self._waiting.popleft()
             if not waiter.turn.done():
                 # Counted here, not by the waiter: it runs later, and others may look before.
-                self._count(waiter.image_bytes, waiter.cost)
+                self._count(waiter.held, waiter.work, waiter.cost)
                 waiter.turn.set_result(None)
 
     def _check_fits(self, image_bytes: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 # Streams are told to end when this share of the drain is over, so that they end with a status and
 # not a cut.
 STREAMS_SHARE = 0.75
+SWITCH_S = 0.001
 LAST_WORDS_S = 2.0  # for answers that are written but not yet delivered
 
 
@@ -202,6 +204,9 @@ class App:
             ModelError: a model that the config names cannot be loaded.
         """
         self._loop = asyncio.get_running_loop()
+        # A worker in Python code keeps the interpreter's lock for so long while the event loop
+        # waits for it: with the 5 ms of the default, refusals under load took longer than that.
+        sys.setswitchinterval(SWITCH_S)
         # OpenCV's own threads would fight with the workers for the same cores.
         cv2.setNumThreads(1)
         warn_if_exposed(self.config)

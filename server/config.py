@@ -201,8 +201,9 @@ class Config:
     max_inflight_mb: int = _key(
         0,
         int,
-        "Memory that admitted images may take: encoded bytes plus 16 bytes a pixel (RAW and ZLIB "
-        "20, WEBP 32); 0 is a quarter of the machine's memory. Beyond it as for max_requests.",
+        "Memory that admitted images may take: encoded bytes and an answer for each, and 16 bytes "
+        "a pixel (RAW and ZLIB 20, WEBP 32) for those that are worked on; 0 is a quarter of the "
+        "machine's memory. Beyond it as for max_requests.",
         unit="MiB",
         low=0,
         high=1_048_576,

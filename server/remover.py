@@ -20,7 +20,15 @@ from typing import Any
 
 from mattestream.v1 import image_pb2, report_pb2
 from server import replies
-from server.admission import BYTES_PER_PIXEL, BYTES_PER_PIXEL_OF, Admission, Overloaded, Permit
+from server.admission import (
+    ANSWER_BYTES_PER_PIXEL,
+    ANSWER_BYTES_PER_PIXEL_OF,
+    BYTES_PER_PIXEL,
+    BYTES_PER_PIXEL_OF,
+    Admission,
+    Overloaded,
+    Permit,
+)
 from server.batcher import Inferred
 from server.behind import load, result_bytes
 from server.calls import current_call
@@ -133,11 +141,11 @@ class Remover:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
-                    image_bytes, megapixels = await self._estimate(job.source, job.options)
-                    image_bytes += edge_bytes(job.options, megapixels, self._limits)
-                    image_bytes += self._mask_bytes(job.options)
+                    held, work, megapixels = await self._estimate(job.source, job.options)
+                    if not self._stays_with_its_worker(job, replica):
+                        held, work = held + work, 0  # others are decoded while it waits
                     cost = self._cost(job, replica, megapixels)
-                    permit = await self._admit(job, image_bytes, cost, wait=wait)
+                    permit = await self._admit(job, held, work, cost, wait=wait)
                 try:
                     await self._work(job, replica)
                     permit.shrink(job.result.ByteSize())
@@ -146,9 +154,11 @@ class Remover:
                     raise
         return permit
 
-    async def _estimate(self, source: Source | SharedSource, options: Options) -> tuple[int, float]:
-        """Bytes that the image will take at its peak, and its megapixels, from its header alone: a
-        few microseconds.
+    async def _estimate(
+        self, source: Source | SharedSource, options: Options
+    ) -> tuple[int, int, float]:
+        """Bytes that the image holds while it is in, bytes that it takes besides while it is worked
+        on, and its megapixels; from its header alone, in a few microseconds.
         """
         source_bytes = source.nbytes if isinstance(source, SharedSource) else len(source.data)
         if isinstance(source, SharedSource):
@@ -165,8 +175,12 @@ class Remover:
         check_limits(header, self._limits)
         per_pixel = BYTES_PER_PIXEL_OF.get(options.format, BYTES_PER_PIXEL)
         pixels = header.width * header.height
-        more = result_bytes(options, header.width, header.height, per_pixel, self._limits)
-        return source_bytes + pixels * per_pixel + more, pixels / 1e6
+        answer = pixels * ANSWER_BYTES_PER_PIXEL_OF.get(options.format, ANSWER_BYTES_PER_PIXEL)
+        work = pixels * per_pixel - answer
+        work += result_bytes(options, header.width, header.height, per_pixel, self._limits)
+        work += edge_bytes(options, pixels / 1e6, self._limits)
+        work += self._mask_bytes(options)
+        return source_bytes + answer, work, pixels / 1e6
 
     def _mask_bytes(self, options: Options) -> int:
         """Memory that a caller's rough mask will take."""
@@ -178,12 +192,13 @@ class Remover:
         on_device = used.device != "cpu"
         return self.costs.expected(used.name, _treatment(job), megapixels, on_device=on_device)
 
-    async def _admit(self, job: Job, image_bytes: int, cost: Cost, *, wait: bool) -> Permit:
+    async def _admit(self, job: Job, held: int, work: int, cost: Cost, *, wait: bool) -> Permit:
         if wait:
             job.doing = "waiting for room on the server"
-            return await self._admission.admit(image_bytes, cost)
+            return await self._admission.admit(held, cost, work=work)
         try:
-            return self._admission.try_admit(image_bytes, cost, job.deadline.remaining_s)
+            remaining_s = job.deadline.remaining_s
+            return self._admission.try_admit(held, cost, remaining_s, work=work)
         except Overloaded as error:
             self._metrics.refused(error.reason)
             raise
@@ -192,12 +207,17 @@ class Remover:
         job.doing = "waiting for room on the device"
         async with replica.seat() as seat:
             job.doing = "waiting for a worker"
-            if replica.batcher.runs_in_place and job.memory is None:
+            if self._stays_with_its_worker(job, replica):
                 await self._in_one_go(job, replica, seat)
             else:
                 await self._by_stages(job, replica, seat)
         job.report.timings.total_ms = (self._clock() - job.arrived_at) * 1e3
         self._observe(job)
+
+    @staticmethod
+    def _stays_with_its_worker(job: Job, replica: Replica) -> bool:
+        """True when one worker takes the image through all stages."""
+        return replica.batcher.runs_in_place and job.memory is None
 
     async def _by_stages(self, job: Job, replica: Replica, seat: Any) -> None:
         opened = await self._opening.run_for(job.place, self._open, job, replica, seat)

@@ -245,6 +245,25 @@ def test_a_brush_stroke_takes_a_part_away_and_undo_brings_it_back(open_page: Ope
     assert shown(page)[450, 400, 3] > 200
 
 
+def test_a_click_chooses_the_subject_and_a_second_click_leaves_a_part_out(
+    open_page: Open,
+) -> None:
+    page = open_page()
+    choose_photo(page)
+    page.get_by_label("Click subject").check()
+    box = page.locator("#stage").bounding_box()
+    assert box is not None
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.post_data or ""))
+    on_the_coat = {"x": box["width"] * 0.5, "y": box["height"] * 0.7}
+    changed(page, lambda: page.locator("#stage").click(position=on_the_coat))
+    assert shown(page)[420, 400, 3] > 200
+    on_the_wall = {"x": box["width"] * 0.1, "y": box["height"] * 0.1}
+    changed(page, lambda: page.locator("#stage").click(position=on_the_wall, modifiers=["Shift"]))
+    assert '"exclude":true' in asked[-1]
+    changed(page, lambda: page.click("#start-over"))
+
+
 def test_many_photos_are_queued_and_come_back_in_one_zip(open_page: Open) -> None:
     page = open_page()
     page.click("#tab-batch")

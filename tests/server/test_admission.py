@@ -50,6 +50,30 @@ def test_a_finished_image_frees_its_slot_and_keeps_only_its_answers_bytes() -> N
     assert room.bytes == 0
 
 
+def test_work_counts_only_for_as_many_images_as_can_be_worked_on() -> None:
+    room = Admission(100, 1000, threads=2)
+    permits = [room.try_admit(10, work=work) for work in (100, 300, 200, 50)]
+    assert room.bytes == 4 * 10 + 300 + 200
+    permits[1].release()
+    assert room.bytes == 3 * 10 + 200 + 100
+    permits[2].shrink(25)
+    assert room.bytes == 2 * 10 + 25 + 100 + 50
+    for permit in permits:
+        permit.release()
+    assert room.bytes == 0
+
+
+def test_many_images_that_wait_cheaply_fit_where_few_could_be_worked_on_at_once() -> None:
+    room = Admission(100, 1000, threads=1)
+    permits = [room.try_admit(10, work=800) for _ in range(20)]
+    with pytest.raises(Overloaded, match="memory for images is full"):
+        room.try_admit(10, work=801)
+    for permit in permits:
+        permit.release()
+    with pytest.raises(NeverFits):
+        room.try_admit(300, work=701)
+
+
 def test_an_image_too_many_is_refused_with_both_numbers() -> None:
     room = admission(images=2)
     permits = [room.try_admit(1), room.try_admit(1)]
