@@ -124,6 +124,7 @@ def test_the_wheel_carries_the_application_its_model_and_its_types(wheel):
         "mattestream/_app/kernels/cuda/prelude.cuh",
         "mattestream/_app/models/builtin/matte-s.toml",
         "mattestream/_app/models/builtin/matte-s.onnx",
+        "mattestream/_app/models/builtin/matte-m.onnx",
     } <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any("training" in name or "tests" in name for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from models.errors import (
     WeightsDamaged,
     WeightsMissing,
 )
+from models.model import Model
 from models.registry import KNOWN_DIR, Registry
 from models.target import Target
 from tests.fakes.tiny_onnx import write_tiny_model
@@ -147,3 +149,26 @@ def test_every_well_known_model_has_an_address_a_digest_and_a_size():
         assert weights.url.startswith("https://")
         assert weights.sha256 is not None
         assert weights.size_bytes is not None
+
+
+def test_both_matting_models_of_ours_are_shipped_and_agree_on_a_plain_picture() -> None:
+    picture = np.full((300, 400, 3), (40, 60, 80), np.uint8)
+    rows, columns = np.mgrid[0:300, 0:400]
+    head = (rows - 80) ** 2 + (columns - 200) ** 2 < 45**2
+    body = (rows > 120) & (abs(columns - 200) < 90)
+    picture[head | body] = (200, 120, 100)
+    found = {}
+    for name in ("matte-s", "matte-m"):
+        model = Registry().load(name)
+        assert isinstance(model, Model)
+        try:
+            alpha = model.run(np.concatenate([model.prepare(picture)] * 2))
+        finally:
+            model.close()
+        assert alpha.shape[0] == 2
+        assert np.array_equal(alpha[0], alpha[1])
+        found[name] = cv2.resize(alpha[0], (400, 300)) > 0.5
+    both, either = (found["matte-s"] & found["matte-m"]), (found["matte-s"] | found["matte-m"])
+    assert both.sum() / either.sum() > 0.85
+    assert found["matte-m"][200, 200]
+    assert not found["matte-m"][10, 10]
