@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from mattestream.reply import FrameFailed, Removal
     from mattestream.request import Frame
+    from mattestream.segmentation import Segmentation, Subject
     from mattestream.shared_frame import SharedFrame
     from mattestream.shared_frames import SharedFrames
 
@@ -49,8 +50,10 @@ _HOMES = {
     "Frame": "request",
     "FrameFailed": "reply",
     "Removal": "reply",
+    "Segmentation": "segmentation",
     "SharedFrame": "shared_frame",
     "SharedFrames": "shared_frames",
+    "Subject": "segmentation",
 }
 _ERRORS = (
     "BadImage",
@@ -86,9 +89,11 @@ __all__ = [
     "NotBuilt",
     "Overloaded",
     "Removal",
+    "Segmentation",
     "ServerError",
     "SharedFrame",
     "SharedFrames",
+    "Subject",
     "Tls",
     "Unavailable",
     "__version__",

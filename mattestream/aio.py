@@ -27,11 +27,14 @@ from mattestream.request import (
     DeliveryName,
     ImageInput,
     RemoveKeywords,
+    SegmentKeywords,
     StreamKeywords,
     build_request,
+    build_segment_request,
     build_stream_config,
     choose,
 )
+from mattestream.segmentation import Segmentation, segmentation
 from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
 
@@ -106,6 +109,23 @@ class AsyncClient:
         with in_flight(shared), calls.typed_errors(self._is_closed):
             response = await self._removal.Remove(request, timeout=limit_s, metadata=metadata)
         return removal(response, shared)
+
+    async def segment(
+        self,
+        image: ImageInput,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **options: Unpack[SegmentKeywords],
+    ) -> Segmentation:
+        """The subjects of an image, each with its alpha; see `Client.segment`."""
+        request = await off_loop(image, lambda: build_segment_request(image, options))
+        calls.check_size(request.ByteSize(), self._connection.max_message_bytes)
+        metadata = calls.with_request_id(self._connection.metadata(), request_id)
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        with calls.typed_errors(self._is_closed):
+            response = await self._removal.Segment(request, timeout=limit_s, metadata=metadata)
+        return segmentation(response)
 
     @overload
     def remove_stream(

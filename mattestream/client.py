@@ -25,11 +25,14 @@ from mattestream.request import (
     Frame,
     ImageInput,
     RemoveKeywords,
+    SegmentKeywords,
     StreamKeywords,
     build_request,
+    build_segment_request,
     build_stream_config,
     choose,
 )
+from mattestream.segmentation import Segmentation, segmentation
 from mattestream.sender import Sender
 from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
@@ -113,6 +116,36 @@ class Client:
                 request, timeout=self._limit(timeout_s), metadata=metadata
             )
         return removal(response, shared)
+
+    def segment(
+        self,
+        image: ImageInput,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        **options: Unpack[SegmentKeywords],
+    ) -> Segmentation:
+        """The subjects of an image, each with its alpha, largest first.
+
+        With `points`, `box` or `mask` it is the one subject that they mean; the next prompt for the
+        same bytes is answered from what the server remembers of them.
+
+        Args:
+            image: as `remove` takes it, but not in shared memory.
+            timeout_s: limit in seconds for this call; None takes the client's.
+            request_id: an id of the caller's own, for the server's log and the report.
+            options: see `SegmentKeywords`.
+
+        Raises:
+            MattestreamError: see `mattestream.errors`.
+        """
+        request = build_segment_request(image, options)
+        calls.check_size(request.ByteSize(), self._connection.max_message_bytes)
+        metadata = calls.with_request_id(self._connection.metadata(), request_id)
+        with calls.typed_errors(self._is_closed):
+            return segmentation(
+                self._removal.Segment(request, timeout=self._limit(timeout_s), metadata=metadata)
+            )
 
     @overload
     def remove_stream(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mattestream.errors import BadImage, InvalidRequest
 from mattestream.look import BLUR, fill_background, with_look
 from mattestream.shared_frame import SharedFrame
+from mattestream.subject import SubjectKeywords, fill_subject
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
@@ -112,8 +113,18 @@ class RemoveKeywords(TreatmentKeywords, total=False):
     background: ImageInput | None  # CSS name, hex, "blur", "inpaint" or a picture; with one the
     # output is a composite; default white for a composite
     keep_metadata: bool  # carry ICC profile and resolution over; default False
+    mask: ImageInput | None  # where about the subject is: 0 background, 255 subject
     trimap: ImageInput | None  # of the image's size: 0 background, 255 subject, between unknown
     options: options_pb2.RemoveOptions | None  # a ready message instead of the keywords above
+
+
+class SegmentKeywords(SubjectKeywords, total=False):
+    """The options that `segment` takes as keywords; without any: every subject by itself."""
+
+    mask: ImageInput | None  # where about the subject is, an image of the same size
+    model: str | None  # that answers prompts; without prompts the one that finds subjects
+    format: FormatName | None  # "png" (the default), "raw" or "zlib", of each alpha
+    max_subjects: int | None  # 1..64, default 16
 
 
 class StreamKeywords(RemoveKeywords, total=False):
@@ -141,6 +152,7 @@ def build_options(
     quality: int | None = None,
     background: ImageInput | None = None,
     keep_metadata: bool = False,
+    mask: ImageInput | None = None,
     trimap: ImageInput | None = None,
     options: options_pb2.RemoveOptions | None = None,
     **treatment: Unpack[TreatmentKeywords],
@@ -156,6 +168,8 @@ def build_options(
         background: CSS colour name or hex with 3, 4, 6 or 8 digits; "blur" or "inpaint"; or a
             picture, as `remove` takes one (a path has a dot or a slash). Makes a composite.
         keep_metadata: carry ICC profile and resolution into the result.
+        mask: a rough mask of the one subject that is wanted, an image of the same size. For single
+            images.
         trimap: what is known of the alpha, an image of the same size: 0 background, 255 subject,
             what lies between is solved. For single images.
         options: a ready message, for options that have no keyword; excludes all others.
@@ -167,7 +181,7 @@ def build_options(
         BadImage: a picture behind the subject cannot be read.
     """
     if options is not None:
-        keywords = (model, output, format, quality, background, trimap, *treatment.values())
+        keywords = (model, output, format, quality, background, mask, trimap, *treatment.values())
         if keep_metadata or any(value is not None for value in keywords):
             raise InvalidRequest(
                 "options= came together with other keywords: set those fields in the message, "
@@ -191,6 +205,8 @@ def build_options(
         fill_background(message.background, background, given, build_image)
         if output is None:
             message.output = options_pb2.OUTPUT_COMPOSITE
+    if mask is not None:
+        message.subject.mask.CopyFrom(build_image(mask))
     if trimap is not None:
         message.subject.trimap.CopyFrom(build_image(trimap))
     fill_treatment(message, given)
@@ -237,6 +253,31 @@ def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.Re
     request = removal_pb2.RemoveRequest(image=build_image(image), options=build_options(**keywords))
     if isinstance(image, SharedFrame):
         image.ask(request.options)
+    return request
+
+
+def build_segment_request(
+    image: ImageInput, keywords: SegmentKeywords
+) -> removal_pb2.SegmentRequest:
+    """One image, and which of its subjects are wanted, as the request of `Segment`.
+
+    Raises:
+        InvalidRequest: a place, a name or a number does not fit its field.
+        BadImage: as `build_image`.
+    """
+    given: dict[str, Any] = {name: value for name, value in keywords.items() if value is not None}
+    if unknown := given.keys() - SegmentKeywords.__annotations__.keys():
+        raise TypeError(f"unknown keyword {', '.join(sorted(unknown))}")
+    request = removal_pb2.SegmentRequest(image=build_image(image), model=given.get("model", ""))
+    fill_subject(request.subject, given)
+    if "mask" in given:
+        request.subject.mask.CopyFrom(build_image(given["mask"]))
+    if "format" in given:
+        request.format = choose("format", given["format"], FORMATS)
+    if "max_subjects" in given:
+        request.max_subjects = whole(
+            "max_subjects", given["max_subjects"], 1, UINT32_MAX, "from 1 to 64"
+        )
     return request
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mattestream.known_background import KnownBackgroundKeywords, fill_known_background
 from mattestream.look import LookKeywords, fill_look
 from mattestream.shapes import TensorKeywords, fill_tensor
+from mattestream.subject import SubjectKeywords, fill_subject
 from mattestream.v1 import options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
@@ -28,7 +29,9 @@ DESPILLS: Mapping[str, options_pb2.Despill.ValueType] = {
 }
 
 
-class TreatmentKeywords(KnownBackgroundKeywords, LookKeywords, TensorKeywords, total=False):
+class TreatmentKeywords(
+    KnownBackgroundKeywords, LookKeywords, TensorKeywords, SubjectKeywords, total=False
+):
     """Keywords of `remove` and `remove_stream` that treat edges, colours, looks and tensors; None:
     the default.
 
@@ -63,6 +66,8 @@ def fill_treatment(message: options_pb2.RemoveOptions, keywords: Mapping[str, An
         raise TypeError(f"unknown keyword {', '.join(sorted(unknown))}")
     fill_known_background(message, given)
     fill_look(message, given)
+    if given.keys() & SubjectKeywords.__annotations__.keys():
+        fill_subject(message.subject, given)
     fill_tensor(message, given)
     edges, foreground = message.edges, message.foreground
     for name in _NUMBERS:

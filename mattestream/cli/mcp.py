@@ -7,28 +7,19 @@ a free port of 127.0.0.1: agents get what every other caller gets, through the s
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
-import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mattestream.aio import AsyncClient
-from mattestream.cli.connect import connection_flags, open_async_client
+from mattestream.cli.connect import connection_flags
 from mattestream.cli.failures import Failure, WrongUse, as_sentences
+from mattestream.cli.in_process import HOST, connected, in_process_flags
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
 MEBIBYTE = 1 << 20
-HOST = "127.0.0.1"
-# Settings of the server inside this process that are flags here.
-LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 
 
 @click.command()
@@ -56,16 +47,7 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
     help="Memory for results that agents may still fetch.",
 )
 @connection_flags
-@click.option("--device", metavar="auto|cpu|cuda", help="Without --address: where models run.")
-@click.option("--model-dir", "model_dirs", multiple=True, help="Without --address: manifests.")
-@click.option(
-    "--accept-license",
-    "accept_licenses",
-    multiple=True,
-    metavar="NAME",
-    help="Without --address: accept non-commercial weights.",
-)
-@click.option("--max-megapixels", metavar="MP", help="Without --address: largest picture.")
+@in_process_flags
 def mcp(folders: tuple[Path, ...], http_port: int | None, keep_mb: int, **flags: Any) -> None:
     """Serve background removal to agents, as tools of the Model Context Protocol.
 
@@ -92,7 +74,7 @@ async def _serve(
     from mattestream.mcp.shelf import Shelf
     from mattestream.mcp.tools import make_server
 
-    async with _client(flags) as client:
+    async with connected(flags) as client:
         places = Places(folders, max_bytes=64 * MEBIBYTE)
         server = make_server(client, places, Shelf(keep_bytes))
         if http_port is None:
@@ -115,36 +97,3 @@ async def _serve_http(server: MCPServer[Any], port: int) -> None:
         raise WrongUse(f"port {port} of {HOST} is taken: choose another --http port") from None
     click.echo(f"mattestream mcp: http://{HOST}:{listener.getsockname()[1]}/mcp", err=True)
     await running.serve(sockets=[listener])
-
-
-@contextlib.asynccontextmanager
-async def _client(flags: dict[str, Any]) -> AsyncIterator[AsyncClient]:
-    """Connected to --address, or to a server in this process."""
-    if flags["address"] is not None:
-        async with open_async_client(flags["address"], flags) as client:
-            yield client
-        return
-    from server import logs
-    from server.app import App
-    from server.auth import hashed
-    from server.config_sources import load_config
-
-    key = secrets.token_urlsafe(32)
-    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
-        # Other users of the machine reach the port as well.
-        keys.write(hashed(key) + "\n")
-        keys.flush()
-        settings = {name: flags[name] for name in LOCAL_SETTINGS} | {
-            "host": HOST,
-            "port": "0",
-            "metrics_port": "-1",
-            "http_port": "0",
-            "api_keys_file": keys.name,
-        }
-        config = load_config(None, os.environ, settings)
-        config = replace(config, tls_cert=None, tls_key=None)  # the way is inside this process
-        logs.configure("auto", "warning")
-        async with App(config) as app:
-            address = f"{HOST}:{app.port}"
-            async with AsyncClient(address, api_key=key, timeout_s=flags["timeout_s"]) as client:
-                yield client

@@ -57,6 +57,7 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
     help="What is known of the subject, of the picture's size: black is none of it, white is, the "
     "rest is solved.",
 )
+@click.option("--mask", metavar="FILE", help="Where about the subject is: black and white.")
 @click.option("--keep-metadata", is_flag=True, help="Keep ICC profile and resolution.")
 @click.option("--force", is_flag=True, help="Replace results that exist.")
 @click.option("--skip-existing", is_flag=True, help="Leave results that exist, without an error.")
@@ -165,6 +166,7 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
         quality=flags["quality"],
         background=flags["background"],
         keep_metadata=flags["keep_metadata"],
+        mask=flags["mask"],
         trimap=flags["trimap"],
         **treatment_of(flags),
     )

@@ -123,6 +123,16 @@ _FLAGS = (
     ),
     click.option("--tensor-mean", metavar="R,G,B", help="Taken off values of 0..1."),
     click.option("--tensor-std", metavar="R,G,B", help="What is left is divided by it."),
+    click.option("--largest", is_flag=True, default=None, help="Keep the largest subject only."),
+    click.option(
+        "--point",
+        "points",
+        multiple=True,
+        metavar="X,Y[,-]",
+        help="On the subject that is meant; with ,- on what is not. Several times.",
+    ),
+    click.option("--box", metavar="L,T,R,B", help="Around the subject that is meant."),
+    click.option("--region", metavar="L,T,R,B", help="Outside of it all is background."),
 )
 
 

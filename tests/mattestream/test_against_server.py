@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +27,9 @@ from mattestream import (
 )
 from mattestream.cli.root import cli
 from mattestream.v1 import models_pb2, options_pb2
-from server.app import App
 from server.config import Config
 from tests.fakes.tiny_onnx import write_tiny_model
+from tests.mattestream.running import RunningServer
 
 SIDE = 24
 
@@ -47,43 +45,6 @@ def png() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels()).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-class RunningServer:
-    """The real application on its own loop in a thread, so that sync clients can be tested too."""
-
-    def __init__(self, config: Config) -> None:
-        self.address = ""
-        self._config = config
-        self._ready = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            self._failure = error
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end = asyncio.Event()
-        async with App(self._config) as app:
-            self.address = f"127.0.0.1:{app.port}"
-            self._ready.set()
-            await self._end.wait()
-
-    def start(self) -> None:
-        self._thread.start()
-        self._ready.wait(60)
-        if self._failure:
-            raise self._failure
-
-    def stop(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end.set)
-            self._thread.join(60)
 
 
 @pytest.fixture(scope="module")
