@@ -63,6 +63,21 @@ class Made(BaseModel):
     subject: Subject
 
 
+class Part(BaseModel):
+    """One subject of an image."""
+
+    box: Box = Field(description=f"Tight box around it: {_BOX}.")
+    coverage: float = Field(description="Share of the image that it takes, 0 to 1.")
+    score: float = Field(description="The model's own estimate of the mask's quality, 0 to 1.")
+    alpha: File = Field(description="Its alpha at the source's size: 255 subject, 0 elsewhere.")
+
+
+class Parts(BaseModel):
+    """The subjects of an image, largest first."""
+
+    subjects: list[Part]
+
+
 def subject_of(report: report_pb2.Report) -> Subject:
     """The facts that a report holds."""
     return Subject(

@@ -15,12 +15,23 @@ from typing import Annotated, Literal
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp_types import CallToolResult, ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from mattestream import __version__
 from mattestream.aio import AsyncClient
 from mattestream.errors import MattestreamError
-from mattestream.mcp.answers import File, Made, Subject, answer, link, picture, shown_of, subject_of
+from mattestream.mcp.answers import (
+    File,
+    Made,
+    Part,
+    Parts,
+    Subject,
+    answer,
+    link,
+    picture,
+    shown_of,
+    subject_of,
+)
 from mattestream.mcp.pictures import read_picture
 from mattestream.mcp.places import NotAllowed, Places
 from mattestream.mcp.previews import preview
@@ -60,6 +71,14 @@ _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_h
 _WRITES = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
+
+
+class Spot(BaseModel):
+    """A place in a picture."""
+
+    x: float = Field(description="Column in pixels of the source, 0 is the left edge.")
+    y: float = Field(description="Row in pixels of the source, 0 is the top edge.")
+    wanted: bool = Field(True, description="False: it lies on what is not wanted.")
 
 
 class Tools:
@@ -138,6 +157,50 @@ class Tools:
             _put_behind(options, background)
             return await self._make(image, options, save_to, overwrite=overwrite)
 
+    async def segment_subject(  # noqa: PLR0917
+        self,
+        image: Image,
+        points: Annotated[
+            list[Spot] | None,
+            Field(description="Places on the subject that is wanted, and on what is not."),
+        ] = None,
+        box: Annotated[
+            tuple[float, float, float, float] | None,
+            Field(description="Rectangle around it: left, top, right, bottom in pixels."),
+        ] = None,
+        max_subjects: Annotated[int, Field(ge=1, le=64, description="Most to answer.")] = 8,
+        save_to: SaveTo = None,
+        overwrite: Overwrite = False,
+    ) -> Annotated[CallToolResult, Parts]:
+        """Gives the subjects of a picture one by one, each as an alpha. With points or a box it is
+        the one that they mean; a second try on the same picture is quick. Only the first subject is
+        written to save_to.
+        """
+        with _as_tool_errors():
+            found = await self._client.segment(
+                await self._read(image),
+                points=[(spot.x, spot.y, spot.wanted) for spot in points] if points else None,
+                box=box,
+                max_subjects=max_subjects,
+            )
+            parts, shown = [], []
+            for number, subject in enumerate(found.subjects):
+                target = save_to if number == 0 else None
+                file = await self._keep(subject.alpha, target, overwrite=overwrite)
+                parts.append(
+                    Part(
+                        box=subject.box,
+                        coverage=round(subject.coverage, 4),
+                        score=round(subject.score, 4),
+                        alpha=file,
+                    )
+                )
+                shown.append(link(file, f"subject-{number + 1}.png"))
+            if found.subjects:
+                first = await asyncio.to_thread(preview, found.subjects[0].alpha.data)
+                return answer(Parts(subjects=parts), picture(first), *shown)
+        return answer(Parts(subjects=[]))
+
     async def describe_subject(self, image: Image) -> Annotated[CallToolResult, Subject]:
         """Says where the subject of a picture is, how much of it it takes and how sure that is."""
         with _as_tool_errors():
@@ -198,6 +261,7 @@ def make_server(client: AsyncClient, places: Places, shelf: Shelf) -> MCPServer[
     tools = Tools(client, places, shelf)
     server.add_tool(tools.remove_background, annotations=_WRITES)
     server.add_tool(tools.crop_to_subject, annotations=_WRITES)
+    server.add_tool(tools.segment_subject, annotations=_WRITES)
     server.add_tool(tools.describe_subject, annotations=_READS)
     describe = server.resource(
         SCHEME + "{name}", name="result", mime_type="application/octet-stream"

@@ -44,7 +44,12 @@ async def fetched(client: Client, address: str) -> Image.Image:
 
 async def test_an_agent_finds_the_tools_and_reads_what_they_take(desk: Desk) -> None:
     tools = {tool.name: tool for tool in (await desk.client.list_tools()).tools}
-    assert set(tools) == {"remove_background", "crop_to_subject", "describe_subject"}
+    assert set(tools) == {
+        "remove_background",
+        "crop_to_subject",
+        "segment_subject",
+        "describe_subject",
+    }
     for tool in tools.values():
         assert tool.description
         for name, field in tool.input_schema["properties"].items():
@@ -144,6 +149,23 @@ async def test_a_crop_is_cut_to_the_subject_and_says_from_where(desk: Desk) -> N
     full = await fetched(desk.client, made["result"]["address"])
     assert full.mode == "RGBA"
     assert full.size == (right - left, bottom - top)
+
+
+async def test_subjects_come_one_by_one_with_an_alpha_to_fetch(desk: Desk) -> None:
+    target = str(desk.folder / "alpha.png")
+    found = await facts(desk, "segment_subject", image="photo.png", save_to=target)
+    (part,) = found["subjects"]
+    assert np.abs(np.subtract(part["box"], BOX)).max() <= SLACK_PX
+    assert 0 < part["score"] <= 1
+    assert part["alpha"]["saved_to"] == target
+    full = await fetched(desk.client, part["alpha"]["address"])
+    assert full.mode == "L"
+
+
+async def test_a_point_outside_of_the_picture_is_told_to_the_agent(desk: Desk) -> None:
+    spot = {"x": 5000, "y": 3, "wanted": True}
+    said = await refusal(desk, "segment_subject", image="photo.png", points=[spot])
+    assert "a point must lie in it" in said
 
 
 async def test_a_margin_is_a_share_of_the_subjects_sides(desk: Desk) -> None:
