@@ -25,7 +25,7 @@ class EngineAlone:
 
     def __init__(self, registry: Registry, name: str) -> None:
         self._threads = usable_cores()
-        model = registry.load(name)
+        model = registry.load(name, threads=self._threads)
         assert isinstance(model, Model)  # networks that answer at once, as all of this program's
         self._engine = model.engine
         wants = model.manifest.input
