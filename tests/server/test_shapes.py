@@ -83,7 +83,8 @@ def scene() -> RawSource:
 
 
 def result_of(pipeline: Pipeline, options: O.RemoveOptions) -> image_pb2.Result:
-    """What the pipeline makes of the scene, as a caller gets it."""
+    """What the pipeline makes of the scene, as a caller gets it: by its model, though drawn."""
+    options.flat_background.use = O.FLAT_BACKGROUND_USE_OFF
     made = remove_one(pipeline, scene(), read_options(options, stream=False))
     result = image_pb2.Result()
     replies.fill_result(result, made.outcome)
@@ -267,7 +268,8 @@ def test_what_a_form_has_no_place_for_is_refused(options: dict[str, object], sen
 
 def test_streams_take_the_same_forms() -> None:
     for output in SHAPES:
-        options = O.RemoveOptions(output=output)
+        flat = O.FlatBackground(use=O.FLAT_BACKGROUND_USE_OFF)  # by default on for images only
+        options = O.RemoveOptions(output=output, flat_background=flat)
         single = replace(read_options(options, stream=False))
         assert read_options(options, stream=True) == single
         assert not single.output.has_pixels
