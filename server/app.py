@@ -30,6 +30,7 @@ from server.auth import ApiKeys
 from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config, ConfigError
+from server.cuda_memory.door import CudaMemory
 from server.health import Health
 from server.interceptors import CallInterceptor
 from server.kserve.answers import Answers
@@ -131,6 +132,7 @@ class App:
         self.shared_memory = SharedMemory(
             Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
         )
+        self.cuda_memory = CudaMemory(is_on=config.cuda_shared_memory)
         self.segmenter = Segmenter(
             self.remover,
             self.prompter,
@@ -147,6 +149,7 @@ class App:
             config,
             segmenter=self.segmenter,
             shared_memory=self.shared_memory,
+            cuda_memory=self.cuda_memory,
             clock=clock,
         )
         regions = SharedRegions(self.shared_memory)

@@ -19,7 +19,7 @@ from kernels.image import image_struct
 from kernels.transfer import count_upload
 from server.codecs.decode import Decoded, decode
 from server.codecs.header import Header, Limits, check_limits, read_header
-from server.codecs.raw import planes, ycbcr_of
+from server.codecs.raw import Plane, planes, ycbcr_of
 from server.device_slots import Slot, aligned
 from server.job import EncodedSource, PixelFormat, RawSource, Source
 from server.shrink import shrunk
@@ -136,15 +136,22 @@ class Intake:
         slot.reserve_input(data.nbytes)
         view, address = slot.add_plane(data.nbytes)
         view[:] = data
-        has_chroma = source.format in (PixelFormat.NV12, PixelFormat.I420)
-        image = image_struct(
-            tuple((address + plane.start, plane.stride) for plane in found),
-            source.width,
-            source.height,
-            DeviceFormat[source.format.name],
-            ycbcr=ycbcr_of(source) if has_chroma else None,
-        )
-        return Found(source.width, source.height, "raw", image, None)
+        return found_raw(source, found, address)
+
+
+def found_raw(
+    layout: RawSource, found: tuple[Plane, ...], address: int, *, is_there: bool = False
+) -> Found:
+    """A raw picture whose planes lie (or, unless it `is_there`, will lie) at `address`."""
+    has_chroma = layout.format in (PixelFormat.NV12, PixelFormat.I420)
+    image = image_struct(
+        tuple((address + plane.start, plane.stride) for plane in found),
+        layout.width,
+        layout.height,
+        DeviceFormat[layout.format.name],
+        ycbcr=ycbcr_of(layout) if has_chroma else None,
+    )
+    return Found(layout.width, layout.height, "raw", image, None, is_there)
 
 
 def _found(decoded: Decoded, slot: Slot) -> Found:

@@ -30,6 +30,10 @@ class DefaultModelStays(Exception):
     """The default model cannot be unloaded."""
 
 
+class NotOnThatGpu(Exception):
+    """The request's pictures lie on a GPU that the model does not run on."""
+
+
 class State(StrEnum):
     """Where a model stands that is not merely known."""
 
@@ -57,12 +61,19 @@ class Hosted:
         return all(replica.is_lost for replica in self.replicas)
 
     @contextmanager
-    def used(self) -> Iterator[Replica]:
+    def used(self, gpu: int | None = None) -> Iterator[Replica]:
         """The replica with the fewest users, one more for as long as the block lasts.
 
         A lost one fails at once and would look idle: it gets no image while another lives.
+
+        Args:
+            gpu: the one that it must run on; None: whichever.
+
+        Raises:
+            NotOnThatGpu: none does.
         """
-        replica = min(self.replicas, key=lambda each: (each.is_lost, each.users))
+        fitting = self.replicas if gpu is None else self._on(gpu)
+        replica = min(fitting, key=lambda each: (each.is_lost, each.users))
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -73,6 +84,18 @@ class Hosted:
             self.users -= 1
             if self.users == 0:
                 self.idle.set()
+
+    def _on(self, gpu: int) -> list[Replica]:
+        there = [each for each in self.replicas if each.gpu and each.gpu.index == gpu]
+        if not there:
+            used = self.first.used.name
+            found = [str(each.gpu.index) for each in self.replicas if each.gpu]
+            where = f"GPU {', '.join(found)}" if found else "the CPU"
+            raise NotOnThatGpu(
+                f"the request names memory of GPU {gpu}, but model '{used}' of this server runs on "
+                f"{where}: send the bytes in the message, or name memory of a GPU that it runs on"
+            )
+        return there
 
 
 @dataclass(slots=True, eq=False)
@@ -128,13 +151,15 @@ class ModelHost:
         return (slot.state, slot.hosted) if slot else (None, None)
 
     @contextmanager
-    def use(self, name: str | None) -> Iterator[Replica]:
+    def use(self, name: str | None, *, gpu: int | None = None) -> Iterator[Replica]:
         """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
+            gpu: the one that the request's pictures lie on; None: on none.
 
         Raises:
+            NotOnThatGpu: the model does not run there.
             ModelNotFound: there is none of that name.
             ModelNotLoaded, ModelLoading: there is, but it cannot serve now.
         """
@@ -148,7 +173,7 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        with slot.hosted.used() as replica:
+        with slot.hosted.used(gpu) as replica:
             yield replica
 
     async def load(self, name: str) -> Hosted:

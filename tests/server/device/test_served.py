@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -13,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kernels.device import DeviceError, DeviceFull
-from mattestream.v1 import image_pb2, models_pb2, options_pb2, removal_pb2, removal_pb2_grpc
+from mattestream.v1 import image_pb2, models_pb2, options_pb2, removal_pb2
 from models.registry import Registry
 from models.target import Target
 from server.app import App
@@ -21,6 +20,7 @@ from server.config import Config
 from server.replica import Replica, make_replica
 from tests.fakes.emulated_engine import EmulatedRegistry
 from tests.fakes.tiny_onnx import write_tiny_model
+from tests.server.device.served import serving
 from tests.server.fakes import config_message, eventually, frame_message, picture, request
 
 
@@ -30,31 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(made, "tiny", max_batch=4)
     write_tiny_model(made, "other", max_batch=2)
     return made
-
-
-@asynccontextmanager
-async def serving(
-    folder: Path, *, record: bool = True, **settings: object
-) -> AsyncIterator[
-    tuple[App, EmulatedRegistry, removal_pb2_grpc.BackgroundRemovalServiceAsyncStub]
-]:
-    registry = EmulatedRegistry((folder,), late=True, record=record)
-    defaults = {
-        "port": 0,
-        "metrics_port": -1,
-        "http_port": 0,
-        "model": "tiny",
-        "threads": 2,
-        "device": "cpu",
-        "gpu_jpeg": "off",
-    }
-    app = App(Config(**{**defaults, **settings}), registry=registry)  # type: ignore[arg-type]
-    async with app, grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
-        try:
-            yield app, registry, removal_pb2_grpc.BackgroundRemovalServiceStub(channel)
-        finally:
-            for engine in registry.engines.values():
-                engine.is_open.set()
 
 
 async def test_a_request_is_answered_by_the_device_and_the_report_tells(folder: Path) -> None:
