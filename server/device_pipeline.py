@@ -290,7 +290,9 @@ class DevicePipeline:
         if edges is not None:
             statistics = device_edges.statistics_of(host, opened.width, opened.height)
         if opened.wanted.on_host is not None:
-            return self._close_on_host(opened, alpha_u8, opened.wanted.on_host, started)
+            # Since it was opened its wish for a subject has found somebody to ask.
+            asked = replace(opened.wanted.on_host, options=options)
+            return self._close_on_host(opened, alpha_u8, asked, started)
         if options.format is Format.ZIP:
             pixels, _ = _host_picture(opened)
         decoded = opened.decoded
