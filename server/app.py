@@ -34,7 +34,9 @@ from server.cuda_memory.door import CudaMemory
 from server.health import Health
 from server.interceptors import CallInterceptor
 from server.kserve.answers import Answers
+from server.kserve.cuda_regions import CudaRegions
 from server.kserve.pipeline_face import PipelineFace
+from server.kserve.regions import RegisteredMemory
 from server.kserve.service import InferenceService
 from server.kserve.shared_regions import SharedRegions
 from server.kserve.streams import InferenceStreams
@@ -152,7 +154,9 @@ class App:
             cuda_memory=self.cuda_memory,
             clock=clock,
         )
-        regions = SharedRegions(self.shared_memory)
+        regions = RegisteredMemory(
+            SharedRegions(self.shared_memory), CudaRegions(self.cuda_memory, self.host)
+        )
         self.inference = InferenceService(
             self.host,
             self.gate,
@@ -279,7 +283,7 @@ class App:
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
         self.prompter.close()
-        self.inference.regions.close()
+        await self.inference.regions.close()
         self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)
 

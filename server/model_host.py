@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kernels.device import Device
 from server.replica import Replica
 from server.replica_loader import ReplicaLoader
 from server.workers import Stage, Workers
@@ -149,6 +150,31 @@ class ModelHost:
         """Where `name` stands, None when it is not loaded; and, once ready, the loaded model."""
         slot = self._slots.get(name)
         return (slot.state, slot.hosted) if slot else (None, None)
+
+    @property
+    def has_gpu(self) -> bool:
+        """True when a loaded model runs on one."""
+        return bool(self._gpus())
+
+    def device(self, gpu: int) -> Device:
+        """GPU number `gpu`, on which a loaded model runs.
+
+        Raises:
+            NotOnThatGpu: none does.
+        """
+        known = self._gpus()
+        if gpu not in known:
+            where = f"GPU {', '.join(map(str, sorted(known)))}" if known else "the CPU"
+            raise NotOnThatGpu(
+                f"the request names memory of GPU {gpu}, but the models of this server run on "
+                f"{where}: send the bytes in the message, or name memory of a GPU in use"
+            )
+        return known[gpu]
+
+    def _gpus(self) -> dict[int, Device]:
+        loaded = [slot.hosted for slot in self._slots.values() if slot.hosted is not None]
+        found = [replica.gpu for hosted in loaded for replica in hosted.replicas]
+        return {device.index: device for device in found if device is not None}
 
     @contextmanager
     def use(self, name: str | None, *, gpu: int | None = None) -> Iterator[Replica]:
