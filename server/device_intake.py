@@ -124,18 +124,22 @@ class Intake:
             source,
             self._limits,
             keep_metadata=keep_metadata,
-            room=lambda nbytes: _reserved(slot, nbytes),
+            room=slot.room,
         )
         return _found(decoded, slot)
 
     def _take_raw(self, source: RawSource, slot: Slot) -> Found:
-        """Raw pixels in the slot as they came, strides and all."""
+        """Raw pixels in the slot as they came, strides and all, copied there unless they were read
+        there (`Slot.room`).
+        """
         check_limits(Header("raw", source.width, source.height), self._limits)
         found = planes(source)
         data = np.frombuffer(source.data, np.uint8)
+        slot.discard_planes()
         slot.reserve_input(data.nbytes)
         view, address = slot.add_plane(data.nbytes)
-        view[:] = data
+        if data.ctypes.data != view.ctypes.data:
+            view[:] = data
         return found_raw(source, found, address)
 
 
@@ -157,13 +161,6 @@ def found_raw(
 def _found(decoded: Decoded, slot: Slot) -> Found:
     height, width = decoded.rgb.shape[:2]
     return Found(width, height, decoded.format, _fill_decoded(decoded, slot), decoded)
-
-
-def _reserved(slot: Slot, nbytes: int) -> NDArray[np.uint8]:
-    """Where a JPEG's RGB is decoded to: the slot's first plane."""
-    slot.reserve_input(nbytes)
-    view, _ = slot.add_plane(nbytes)
-    return view
 
 
 def _fill_decoded(decoded: Decoded, slot: Slot) -> NDArray[np.void]:

@@ -325,7 +325,7 @@ class Remover:
             source = opened.source
         else:
             if isinstance(source, SharedSource):
-                source = source.read()
+                source = source.read() if device is None else source.read(seat.room)
             opened = replica.pipeline.open(source, job.options, seat)
         if isinstance(job.shared_output, CudaTarget):
             assert device is not None
