@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mattestream.aio import AsyncClient
     from mattestream.channel import Tls
     from mattestream.client import Client
+    from mattestream.cuda_frame import CudaFrame
     from mattestream.errors import (
         BadImage,
         Cancelled,
@@ -46,6 +47,7 @@ except PackageNotFoundError:  # a checkout on the path, not installed
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
+    "CudaFrame": "cuda_frame",
     "Tls": "channel",
     "Frame": "request",
     "FrameFailed": "reply",
@@ -77,6 +79,7 @@ __all__ = [
     "BadImage",
     "Cancelled",
     "Client",
+    "CudaFrame",
     "DeadlineExceeded",
     "Frame",
     "FrameFailed",

@@ -99,7 +99,7 @@ class Client:
 
         Args:
             image: bytes of a file, a path, an open binary file, a uint8 array, a frame of
-                `SharedFrames` or a message.
+                `SharedFrames`, a `CudaFrame` or a message.
             timeout_s: limit in seconds for this call; None takes the client's.
             request_id: an id of the caller's own, for the server's log and the report.
             options: see `RemoveKeywords`; the defaults give a cut-out as PNG.

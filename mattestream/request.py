@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mattestream.errors import BadImage, InvalidRequest
 from mattestream.look import BLUR, fill_background, with_look
-from mattestream.shared_frame import SharedFrame
+from mattestream.shared_frame import FrameInPlace
 from mattestream.subject import SubjectKeywords, fill_subject
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
@@ -99,7 +99,7 @@ ImageInput = (
     | BinaryIO
     | ReadableFile
     | image_pb2.Image
-    | SharedFrame
+    | FrameInPlace
 )
 
 
@@ -218,17 +218,17 @@ def build_image(image: ImageInput) -> image_pb2.Image:
 
     Args:
         image: the bytes of an image file, a path, an open binary file, pixels as a uint8 array of
-            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, a frame of `SharedFrames`, or a
-            ready message.
+            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, a frame of `SharedFrames`, a
+            `CudaFrame`, or a ready message.
 
     Raises:
         BadImage: the file cannot be read, or the array has another type or shape.
     """
-    if isinstance(image, SharedFrame | image_pb2.Image):
-        return image.message() if isinstance(image, SharedFrame) else image
-    if isinstance(image, bytes):
-        return image_pb2.Image(encoded=image)
-    if isinstance(image, bytearray | memoryview):
+    if isinstance(image, FrameInPlace):
+        return image.message()
+    if isinstance(image, image_pb2.Image):
+        return image
+    if isinstance(image, bytes | bytearray | memoryview):
         return image_pb2.Image(encoded=bytes(image))
     if isinstance(image, np.ndarray):
         return image_pb2.Image(raw=_raw(image))
@@ -251,7 +251,7 @@ def build_image(image: ImageInput) -> image_pb2.Image:
 def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.RemoveRequest:
     """One image and its options as the request of `Remove`."""
     request = removal_pb2.RemoveRequest(image=build_image(image), options=build_options(**keywords))
-    if isinstance(image, SharedFrame):
+    if isinstance(image, FrameInPlace):
         image.ask(request.options)
     return request
 
@@ -322,8 +322,11 @@ def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
         pts=whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
         image=build_image(frame.image),
     )
-    if isinstance(frame.image, SharedFrame) and (target := frame.image.target()) is not None:
-        message.shared_memory_output.CopyFrom(target)
+    if isinstance(frame.image, FrameInPlace) and (target := frame.image.target()) is not None:
+        if isinstance(target, image_pb2.SharedMemoryRange):
+            message.shared_memory_output.CopyFrom(target)
+        else:
+            message.cuda_memory_output.CopyFrom(target)
     return removal_pb2.RemoveStreamRequest(frame=message)
 
 
