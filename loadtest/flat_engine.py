@@ -23,6 +23,7 @@ from models.registry import Registry
 from models.target import Target
 from server.app import App
 from server.config import Config
+from server.until_signal import serve_until_signal
 
 
 class FlatEngine:
@@ -86,7 +87,7 @@ class FlatRegistry(Registry):
 async def _serve(port: int, run_ms: float, max_batch: int) -> int:
     config = Config(port=port, metrics_port=-1, http_port=0, device="cpu", log_level="error")
     registry = FlatRegistry(run_ms=run_ms, max_batch=max_batch)
-    return await App(config, registry=registry).serve_until_signal()
+    return await serve_until_signal(App(config, registry=registry))
 
 
 def main(arguments: list[str]) -> int:

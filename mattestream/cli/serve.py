@@ -11,7 +11,8 @@ import click
 
 from mattestream.cli.failures import Failure, as_sentences
 from server import allocator, signals
-from server.config import Key, keys
+from server.config import keys
+from server.config_key import Key
 from server.config_sources import load_config
 
 

@@ -20,6 +20,7 @@ from models.errors import ModelNotFound
 from models.registry import Registry
 from server.app import App
 from server.config import Config
+from server.until_signal import serve_until_signal
 from tests.server.fakes import config_message, eventually, frame_message, request
 from tests.server.serving import Serve, Served, new_app
 
@@ -125,7 +126,7 @@ async def test_work_that_outlasts_the_drain_is_cut_off(serve: Serve) -> None:
 
 async def running_until_signal(app: App) -> asyncio.Task[int]:
     """The task of `serve_until_signal`, past its start."""
-    task = asyncio.create_task(app.serve_until_signal())
+    task = asyncio.create_task(serve_until_signal(app))
     while app.port == 0 or app.host.state("tiny")[0] != "ready":
         assert not task.done(), task
         await asyncio.sleep(0.002)
@@ -212,7 +213,7 @@ async def test_a_signal_before_the_handlers_are_set_ends_the_start_with_exit_cod
 async def test_a_signal_while_models_load_stops_too(model_dir: Path) -> None:
     app, registry = new_app(model_dir)
     registry.may_load.clear()
-    task = asyncio.create_task(app.serve_until_signal())
+    task = asyncio.create_task(serve_until_signal(app))
     await eventually(lambda: registry.loads == ["tiny"], "the model loads")
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0)
