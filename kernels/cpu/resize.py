@@ -20,6 +20,7 @@ U8 = NDArray[np.uint8]
 # Small images are spared that: there is nothing to gain.
 HALVE_FROM = 3
 HALVE_ABOVE_PIXELS = 1 << 20
+LEFT_BY_HALVING = HALVE_FROM / 2  # times the target, at least
 
 
 # A linear step takes two samples for each that it makes, so it may leave out none: up to 1.5 the
@@ -52,7 +53,7 @@ def resize_for_network(pixels_u8: U8, width: int, height: int) -> U8:
     """
     pixels_u8 = _halved(pixels_u8, width, height)
     rows, columns = pixels_u8.shape[:2]
-    least, most = HALVE_FROM / 2, 2 * LINEAR_UP_TO
+    least, most = LEFT_BY_HALVING, 2 * LINEAR_UP_TO
     shrinks_enough = least <= columns / width <= most and least <= rows / height <= most
     if shrinks_enough and rows * columns > LINEAR_ABOVE_PIXELS:
         double = (2 * width, 2 * height)
