@@ -244,7 +244,5 @@ CASES: tuple[Case, ...] = (
         None,
         True,
     ),
-    Case(
-        "carry_states", carry_states.KERNELS, lambda size: 2 * _STATE_BYTES, _carry, None, True
-    ),
+    Case("carry_states", carry_states.KERNELS, lambda size: 2 * _STATE_BYTES, _carry, None, True),
 )

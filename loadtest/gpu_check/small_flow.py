@@ -13,7 +13,7 @@ from kernels.device import Device, Stream
 from loadtest.gpu_check import engines
 from loadtest.gpu_check.flow import Flow, frame
 from loadtest.gpu_check.latency import throughput
-from models.device_engine import Binding, TensorSpec
+from models.device_engine import Binding, StateAddresses, StateSpec, TensorSpec
 from models.device_model import DeviceModel
 from server.job import PixelFormat
 
@@ -31,6 +31,7 @@ class RedEngine:
     precision = "fp32"
     can_be_captured = True
     buckets = (1, 2, 4)
+    states: tuple[StateSpec, ...] = ()
 
     def __init__(self, device: Device) -> None:
         width, height = PLANE
@@ -39,7 +40,7 @@ class RedEngine:
         self.input = TensorSpec("image", (3, height, width), "fp32")
         self.output = TensorSpec("alpha", (1, height, width), "fp32")
 
-    def bind(self, batch: int, source: int, target: int) -> Binding:
+    def bind(self, batch: int, source: int, target: int, states: StateAddresses = ()) -> Binding:
         """See `models.device_engine`."""
         return _RedBinding(self._device, batch, source, target)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from models import tensorrt_library
 from models.manifest import read_manifest
 from models.plan_cache import PlanCache, PlanKey
-from models.tensorrt_builder import FLAGS, BuildSettings, build_plan, input_shape
+from models.tensorrt_builder import FLAGS, BuildSettings, build_plan
 from models.tensorrt_engine import TensorRTEngine
 from models.tensorrt_library import TensorRT, open_tensorrt
 from models.tensorrt_plans import Plan
@@ -81,7 +81,7 @@ def build(library: TensorRT, folder: Path, level: object = 4) -> None:
 def engine(library: TensorRT, folder: Path) -> None:
     tell_input_from_output(library.module)
     manifest = read_manifest(folder / "stub.toml")
-    shape, tensors = input_shape(manifest), (manifest.input.tensor, manifest.output.tensor)
+    shape, tensors = manifest.input.shape, (manifest.input.tensor, manifest.output.tensor)
     key = PlanKey(
         "stub", "0", "fp16", library.title, "g", "9.0", (1, 2), shape, tensors, FLAGS, 3, 0
     )
