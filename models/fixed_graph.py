@@ -42,8 +42,8 @@ def fixed_twin(
 
     Raises:
         LibraryMissing: onnx is not installed.
-        EngineFailed: the network does not run, or its states change their shape from frame to
-            frame.
+        EngineFailed: the network does not run, its states change their shape from frame to frame,
+            or the twin cannot be made or kept.
         ManifestError: the graph is not what the manifest says.
     """
     if not (manifest.is_recurrent or manifest.constants):
@@ -61,10 +61,25 @@ def fixed_twin(
     path = cache_dir / "fixed" / f"{weights.sha256[:16]}-{_digest(manifest, fixed)}.onnx"
     if (kept := kept_twin(path)) is not None:
         return fixed, kept
-    with atomic_file(path) as file:
-        file.write(_folded(manifest, fixed, weights.path))
-    digest = sha256_of(path)
-    write_pin(path, digest)
+    try:
+        data = _folded(manifest, fixed, weights.path)
+    except LibraryMissing:
+        raise
+    except Exception as error:  # onnx raises what the line it is at raises
+        words = " ".join(str(error).split())[:300] or type(error).__name__
+        raise EngineFailed(
+            f"{weights.path} cannot be fixed for a GPU ({words}): start with --device cpu"
+        ) from error
+    try:
+        with atomic_file(path) as file:
+            file.write(data)
+        digest = sha256_of(path)
+        write_pin(path, digest)
+    except OSError as error:
+        raise EngineFailed(
+            f"the twin of model '{manifest.name}' cannot be kept in {cache_dir}: "
+            f"{error.strerror or error}"
+        ) from error
     return fixed, VerifiedWeights(path, digest)
 
 
