@@ -145,7 +145,8 @@ def _prepared(manifest: Manifest, rgb: U8) -> NDArray[np.float32]:
 
 
 def _red(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.clip(tensor[0, 0], 0, 1)
+    plane: NDArray[np.float32] = tensor[0, 0]
+    return np.clip(plane, 0, 1)
 
 
 def _levels(alpha: NDArray[np.float32]) -> U8:
