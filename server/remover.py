@@ -141,7 +141,10 @@ class Remover:
             ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         job.deadline.check(job.doing)
-        with self._host.use(job.options.model) as replica:
+        home = None if job.memory is None else job.memory.home
+        with self._host.use(job.options.model, home=home) as replica:
+            if job.memory is not None:
+                job.memory.home = replica
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
