@@ -133,6 +133,19 @@ def fill_background(
         picture.color = given.get("background_color", "")
 
 
+def refuse_without_background(given: Mapping[str, Any]) -> None:
+    """Nothing when no keyword is about a picture behind the subject.
+
+    Raises:
+        InvalidRequest: one is, and nothing is there.
+    """
+    for name in _OF_A_PICTURE:
+        if name in given:
+            raise InvalidRequest(
+                f"{name} is set, but there is no background: give a picture for it, or leave it out"
+            )
+
+
 def fill_look(message: options_pb2.RemoveOptions, given: Mapping[str, Any]) -> None:
     """Puts crop and shadow of `given`, `LookKeywords` without None, into `message`.
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import BadImage, InvalidRequest
-from mattestream.look import BLUR, fill_background, with_look
+from mattestream.look import BLUR, fill_background, refuse_without_background, with_look
 from mattestream.shared_frame import SharedFrame
 from mattestream.subject import SubjectKeywords, fill_subject
 from mattestream.treatment import TreatmentKeywords, fill_treatment
@@ -199,9 +199,10 @@ def build_options(
     if quality is not None:
         # 0 means "default" on the wire; asked for by name it is a mistake.
         message.quality = whole("quality", quality, 1, UINT32_MAX, "from 1 to 100")
-    if background is None and output == "composite":
-        background = BLUR if "background_blur_px" in given else "white"
-    if background is not None:
+    background = _behind(background, output, given)
+    if background is None:
+        refuse_without_background(given)
+    else:
         fill_background(message.background, background, given, build_image)
         if output is None:
             message.output = options_pb2.OUTPUT_COMPOSITE
@@ -211,6 +212,17 @@ def build_options(
         message.subject.trimap.CopyFrom(build_image(trimap))
     fill_treatment(message, given)
     return message
+
+
+def _behind(
+    background: ImageInput | None, output: OutputName | None, given: Mapping[str, Any]
+) -> ImageInput | None:
+    """What lies behind the subject, where the other keywords say it as well."""
+    if background is not None:
+        return background
+    if "background_blur_px" in given:
+        return BLUR
+    return "white" if output == "composite" else None
 
 
 def build_image(image: ImageInput) -> image_pb2.Image:
