@@ -21,22 +21,25 @@ from grpc import aio
 from mattestream import calls, channel, health
 from mattestream.aio_sender import Images, Sender, off_loop
 from mattestream.errors import MattestreamError
-from mattestream.reply import FrameFailed, Removal, removal
-from mattestream.request import (
+from mattestream.keywords import (
     ON_ERROR,
     DeliveryName,
-    ImageInput,
     RemoveKeywords,
     SegmentKeywords,
     StreamKeywords,
+)
+from mattestream.picture import ImageInput
+from mattestream.reply import FrameFailed, Removal, removal
+from mattestream.request import (
     build_request,
     build_segment_request,
     build_stream_config,
-    choose,
+    check_frames,
 )
 from mattestream.segmentation import Segmentation, segmentation
 from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
+from mattestream.values import choose
 
 _Reply = TypeVar("_Reply")
 
@@ -167,6 +170,7 @@ class AsyncClient:
         one that blocks does not hold up the loop.
         """
         config = build_stream_config(options, window=window, delivery=delivery)
+        check_frames(images)
         raises = choose("on_error", on_error, ON_ERROR)
         return self._stream(config, images, timeout_s=timeout_s, raises=raises)
 

@@ -18,24 +18,27 @@ import grpc
 
 from mattestream import calls, channel, health
 from mattestream.errors import MattestreamError
-from mattestream.reply import FrameFailed, Removal, removal
-from mattestream.request import (
+from mattestream.keywords import (
     ON_ERROR,
     DeliveryName,
-    Frame,
-    ImageInput,
     RemoveKeywords,
     SegmentKeywords,
     StreamKeywords,
+)
+from mattestream.picture import ImageInput
+from mattestream.reply import FrameFailed, Removal, removal
+from mattestream.request import (
+    Frame,
     build_request,
     build_segment_request,
     build_stream_config,
-    choose,
+    check_frames,
 )
 from mattestream.segmentation import Segmentation, segmentation
 from mattestream.sender import Sender
 from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
+from mattestream.values import choose
 
 _Reply = TypeVar("_Reply")
 
@@ -200,6 +203,7 @@ class Client:
             MattestreamError: the stream as a whole failed (raised in the loop).
         """
         config = build_stream_config(options, window=window, delivery=delivery)
+        check_frames(images)
         raises = choose("on_error", on_error, ON_ERROR)
         return self._stream(config, images, timeout_s=timeout_s, raises=raises)
 
