@@ -8,12 +8,9 @@ async with AsyncClient() as client:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal, Self, TypeVar, Unpack, overload
 
 from grpc import aio
@@ -48,12 +45,17 @@ class AsyncClient:
     """A connection to a mattestream server, to be made and used inside one running event loop.
 
     Args:
-        address: "host:port" or "unix:/path".
-        timeout_s: limit of every unary call in seconds, retries included; None for none.
+        address: "host:port" or "unix:/path"; nothing is connected before the first call.
+        timeout_s: limit of every call but `remove_stream` in seconds, retries included; None for
+            none.
         api_key: sent as `x-api-key` with every call.
         tls: False for plain text, True for the system's roots, or a `Tls`.
-        max_message_mib: largest request and reply in MiB.
+        max_message_mib: largest request and reply in MiB, 1 to 2047.
         retries: False to see the first failure (for load tests).
+
+    Raises:
+        InvalidRequest: the address, the key or the limit is none that a call could be made with.
+        RuntimeError: no event loop is running.
     """
 
     def __init__(
@@ -71,6 +73,10 @@ class AsyncClient:
         self._connection = channel.connection(
             address, api_key=api_key, tls=tls, max_message_mib=max_message_mib, retries=retries
         )
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # grpc would take, or miss, a loop that nobody runs
+            raise RuntimeError("make an AsyncClient inside the coroutine that uses it") from None
         options = self._connection.options()
         if self._connection.tls:
             credentials = self._connection.tls.credentials()

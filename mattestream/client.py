@@ -5,7 +5,8 @@
         for result in client.remove_stream(frames):
             ...
 
-A client may be used from several threads; it holds one channel.
+A client may be used from several threads; it holds one channel, which connects with the first call
+and again whenever the connection broke. One iterator of `remove_stream` belongs to one thread.
 """
 
 from __future__ import annotations
@@ -47,12 +48,16 @@ class Client:
     """A connection to a mattestream server.
 
     Args:
-        address: "host:port" or "unix:/path".
-        timeout_s: limit of every unary call in seconds, retries included; None for none.
+        address: "host:port" or "unix:/path"; nothing is connected before the first call.
+        timeout_s: limit of every call but `remove_stream` in seconds, retries included; None for
+            none.
         api_key: sent as `x-api-key` with every call.
         tls: False for plain text, True for the system's roots, or a `Tls`.
-        max_message_mib: largest request and reply in MiB.
+        max_message_mib: largest request and reply in MiB, 1 to 2047.
         retries: False to see the first failure (for load tests).
+
+    Raises:
+        InvalidRequest: the address, the key or the limit is none that a call could be made with.
     """
 
     def __init__(
@@ -101,8 +106,8 @@ class Client:
         """The image without its background.
 
         Args:
-            image: bytes of a file, a path, an open binary file, a uint8 array, a frame of
-                `SharedFrames` or a message.
+            image: bytes of a file, a path, an open binary file, a uint8 array in RGB order, a
+                Pillow image, a frame of `SharedFrames`, or what `raw_image` made (BGR, NV12).
             timeout_s: limit in seconds for this call; None takes the client's.
             request_id: an id of the caller's own, for the server's log and the report.
             options: see `RemoveKeywords`; the defaults give a cut-out as PNG.
@@ -190,7 +195,7 @@ class Client:
         a million files holds a few of them. Leaving the loop early ends the stream.
 
         Args:
-            images: what `remove` takes, or `Frame`s with numbers of the caller's own.
+            images: what `remove` takes, or `Frame`s with numbers of the caller's own; read once.
             window: frames in work at once; 0 takes the server's setting.
             delivery: "in_order" answers every frame; "latest" skips frames that were overtaken.
             timeout_s: limit in seconds for the whole stream; None for none.
@@ -199,7 +204,8 @@ class Client:
                 pixels.
 
         Raises:
-            InvalidRequest: an option cannot be written into a message (raised at once).
+            InvalidRequest: an option cannot be written into a message, or `images` is one picture
+                (raised at once).
             MattestreamError: the stream as a whole failed (raised in the loop).
         """
         config = build_stream_config(options, window=window, delivery=delivery)
