@@ -32,7 +32,8 @@ from loadtest.photos import scene
 from loadtest.servers import ServerProcess, Watch, mattestream_server
 from loadtest.streams import BUILT_IN, SIZES
 from mattestream import Client, SharedFrame, SharedFrames
-from mattestream.request import Frame, ImageInput
+from mattestream.picture import ImageInput
+from mattestream.request import Frame
 from models.model import Model
 from models.registry import Registry
 from server import allocator

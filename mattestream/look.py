@@ -17,7 +17,7 @@ from mattestream.v1 import image_pb2, options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
 if TYPE_CHECKING:
-    from mattestream.request import ImageInput
+    from mattestream.picture import ImageInput
 
 FitName = Literal["cover", "contain", "tile"]
 ShadowName = Literal["contact", "drop"]

@@ -14,7 +14,8 @@ from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences
 from mattestream.cli.treatment_flags import treatment_flags, treatment_of
-from mattestream.request import OUTPUTS, FormatName, build_options
+from mattestream.keywords import OUTPUTS, FormatName
+from mattestream.request import build_options
 from mattestream.v1 import options_pb2
 
 # Flags that are settings of a server, too: local mode is one for the length of the command.
