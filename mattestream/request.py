@@ -94,7 +94,9 @@ def build_options(
             )
         return options
     check_known(treatment, RemoveKeywords)
-    given, background = with_look(treatment, background)
+    given, looks_background = with_look(treatment, background)
+    if output in (None, "composite", "tensor"):
+        background = looks_background
     message = options_pb2.RemoveOptions(keep_metadata=keep_metadata)
     if model is not None:
         message.model = model
