@@ -12,7 +12,7 @@ import click
 
 from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
-from mattestream.cli.failures import FAILED, WrongUse, as_sentences
+from mattestream.cli.failures import FAILED, WrongUse, as_sentences, missing_extra
 from mattestream.cli.treatment_flags import treatment_flags, treatment_of
 from mattestream.keywords import OUTPUTS, FormatName
 from mattestream.request import build_options
@@ -156,8 +156,6 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
     """The options as they go over the wire, checked here for both modes: what is wrong for every
     picture is told once, before the first.
     """
-    from server.options import read_options
-
     options = build_options(
         model=flags["model"],
         output=flags["output"],
@@ -171,6 +169,12 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
         trimap=flags["trimap"],
         **treatment_of(flags),
     )
+    try:
+        from server.options import read_options
+    except ModuleNotFoundError as error:
+        if flags["address"] is None or not missing_extra(error):
+            raise
+        return options  # a client alone: the server will judge them
     read_options(options, stream=False)
     return options
 
