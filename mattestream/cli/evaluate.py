@@ -79,7 +79,9 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
     "--best", type=click.IntRange(0, 50), default=2, show_default=True, help="On each sheet."
 )
 @click.option("--device", metavar="auto|cpu|cuda", help="Where the models run.")
-@click.option("--model-dir", "model_dirs", multiple=True, help="Folder of manifests of models.")
+@click.option(
+    "--model-dir", "model_dirs", multiple=True, metavar="DIR", help="Folder of your own manifests."
+)
 @click.option(
     "--accept-license",
     "accept_licenses",
