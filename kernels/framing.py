@@ -4,10 +4,12 @@ Called by `server.looks`, which has `kernels.cpu.crop` cut the pixels. All in ex
 rounded half up, so that equal wishes give equal frames on every machine:
 
 1. Around the subject's box lie the margins; per cent are of the box's own side, in whole pixels.
-   With a `scale` each side of the box is divided by it instead.
+   With a `scale` each side of the box is divided by it instead; to `keep_size` the box gets the
+   source's size instead.
 2. The side that is too short for the aspect grows. The aspect is the canvas', where both its sides
    are given; else the one asked for; else 1 for a circle; else as it falls out.
-3. `position` says which share of what was added in 2, or by the scale, lies left of (above) it.
+3. `position` says which share of what was added in 2, or in place of margins, lies left of (above)
+   it.
 4. The result has the frame's own size in pixels of the source, or the canvas'; a canvas' side that
    was not given follows from the other.
 """
@@ -50,6 +52,7 @@ class Crop:
     scale: float | None = None  # share of the canvas that the subject's longer side takes, 0..1
     position: tuple[float, float] = (0.5, 0.5)  # 0 left, top; 1 right, bottom
     circle: bool = False
+    keep_size: bool = False  # the source's size; the subject's own scale
 
     def __post_init__(self) -> None:
         if self.canvas_width and self.canvas_height and self.aspect is not None:
@@ -59,6 +62,12 @@ class Crop:
                 "the canvas"
             )
         margins = (self.margin_top, self.margin_right, self.margin_bottom, self.margin_left)
+        others = (self.aspect, self.scale, self.canvas_width, self.canvas_height)
+        if self.keep_size and (any(margin.value for margin in margins) or any(others)):
+            raise ValueError(
+                "the crop is to keep the source's size, but has margins, an aspect, a canvas or a "
+                "scale as well: leave those out, or keep_size"
+            )
         if self.scale is not None and any(margin.value for margin in margins):
             raise ValueError(
                 f"the crop asks for a scale of {self.scale:g} and for margins, but either decides "
@@ -91,12 +100,13 @@ class Frame(NamedTuple):
         return (self.columns, self.rows) != (self.width, self.height)
 
 
-def frame(crop: Crop, box: Box) -> Frame:
+def frame(crop: Crop, box: Box, source_wh: tuple[int, int]) -> Frame:
     """The part of the source that `crop` shows of a subject in `box`, and the result's size.
 
     Args:
         crop: what is asked for.
         box: around the subject, in pixels of the source; without a subject the whole source.
+        source_wh: columns and rows of the source.
 
     Raises:
         ValueError: the box is empty.
@@ -104,7 +114,9 @@ def frame(crop: Crop, box: Box) -> Frame:
     left, top, right, bottom = box
     if right <= left or bottom <= top:
         raise ValueError(f"the subject's box is {box}: it must have at least one pixel")
-    if crop.scale is None:
+    if crop.keep_size:
+        width, height = source_wh
+    elif crop.scale is None:
         wide, high = right - left, bottom - top
         left -= _pixels(crop.margin_left, wide)
         top -= _pixels(crop.margin_top, high)

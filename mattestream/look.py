@@ -55,7 +55,8 @@ class LookKeywords(TypedDict, total=False):
     margin: str | float | Sequence[str | float] | None  # px or "8%"; one, or top, right, bottom,
     # left
     aspect: str | float | None  # width / height, or "16:9"
-    canvas: str | tuple[int, int] | None  # (width, height) of the result; 0: as it falls out
+    canvas: str | tuple[int, int] | None  # (width, height) of the result; 0: as it falls out;
+    # "source": of the source's size, and the subject keeps its own
     scale: float | None  # 0.1..1, share of the canvas that the subject's longer side takes
     position: str | tuple[float, float] | None  # where the subject stands; default (0.5, 0.5)
     circle: bool | None  # cut to a circle
@@ -132,6 +133,19 @@ def fill_background(
         picture.color = given.get("background_color", "")
 
 
+def refuse_without_background(given: Mapping[str, Any]) -> None:
+    """Nothing when no keyword is about a picture behind the subject.
+
+    Raises:
+        InvalidRequest: one is, and nothing is there.
+    """
+    for name in _OF_A_PICTURE:
+        if name in given:
+            raise InvalidRequest(
+                f"{name} is set, but there is no background: give a picture for it, or leave it out"
+            )
+
+
 def fill_look(message: options_pb2.RemoveOptions, given: Mapping[str, Any]) -> None:
     """Puts crop and shadow of `given`, `LookKeywords` without None, into `message`.
 
@@ -159,7 +173,9 @@ def _fill_crop(crop: options_pb2.Crop, given: Mapping[str, Any]) -> None:
             _fill_length(getattr(crop, f"margin_{side}"), length)
     if "aspect" in given:
         crop.aspect = _aspect(given["aspect"])
-    if "canvas" in given:
+    if given.get("canvas") == "source":
+        crop.keep_size = True
+    elif "canvas" in given:
         crop.canvas_width, crop.canvas_height = _canvas(given["canvas"])
     if "scale" in given:
         crop.scale = number("scale", given["scale"])
@@ -210,7 +226,10 @@ def _aspect(value: Any) -> float:
 
 
 def _canvas(value: Any) -> tuple[int, int]:
-    allowed = 'width and height, as in (800, 600) or "800x600"; 0 for what shall fall out'
+    allowed = (
+        'width and height, as in (800, 600) or "800x600", with 0 for what shall fall out, or '
+        '"source"'
+    )
     parts = value.lower().split("x") if isinstance(value, str) else value
     if not isinstance(parts, Sequence) or len(parts) != 2:
         raise InvalidRequest(f"canvas is {value!r}: give {allowed}")

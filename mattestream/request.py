@@ -8,6 +8,7 @@ to judge, so that every caller gets the same sentence.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -26,7 +27,7 @@ from mattestream.keywords import (
     StreamKeywords,
     check_known,
 )
-from mattestream.look import BLUR, fill_background, with_look
+from mattestream.look import BLUR, fill_background, refuse_without_background, with_look
 from mattestream.picture import ImageInput, build_image, is_pillow
 from mattestream.shared_frame import SharedFrame
 from mattestream.subject import fill_subject
@@ -104,9 +105,10 @@ def build_options(
     if quality is not None:
         # 0 means "default" on the wire; asked for by name it is a mistake.
         message.quality = whole("quality", quality, 1, UINT32_MAX, "from 1 to 100")
-    if background is None and output == "composite":
-        background = BLUR if "background_blur_px" in given else "white"
-    if background is not None:
+    background = _behind(background, output, given)
+    if background is None:
+        refuse_without_background(given)
+    else:
         fill_background(message.background, background, given, build_image)
         if output is None:
             message.output = options_pb2.OUTPUT_COMPOSITE
@@ -116,6 +118,17 @@ def build_options(
         message.subject.trimap.CopyFrom(build_image(trimap))
     fill_treatment(message, given)
     return message
+
+
+def _behind(
+    background: ImageInput | None, output: OutputName | None, given: Mapping[str, Any]
+) -> ImageInput | None:
+    """What lies behind the subject, where the other keywords say it as well."""
+    if background is not None:
+        return background
+    if "background_blur_px" in given:
+        return BLUR
+    return "white" if output == "composite" else None
 
 
 def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.RemoveRequest:

@@ -14,8 +14,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from models.errors import LibraryMissing, PlanNotBuilt, WeightsDamaged
-from models.weights import VerifiedWeights, atomic_file, read_pin, sha256_of, write_pin
+from models.errors import LibraryMissing, PlanNotBuilt
+from models.weights import VerifiedWeights, atomic_file, kept_twin, sha256_of, write_pin
 
 CONVERTER = "onnxconverter-common"
 
@@ -49,7 +49,7 @@ def half_twin(weights: VerifiedWeights, cache_dir: Path) -> VerifiedWeights:
             f"precision fp16 needs {error.name}: pip install onnx {CONVERTER}, or ask for fp32"
         ) from error
     path = cache_dir / "half" / f"{weights.sha256[:16]}-{version}.onnx"
-    if (kept := _kept(path)) is not None:
+    if (kept := kept_twin(path)) is not None:
         return kept
     try:
         model = onnx.load(weights.path)
@@ -74,16 +74,6 @@ def half_twin(weights: VerifiedWeights, cache_dir: Path) -> VerifiedWeights:
     digest = sha256_of(path)
     write_pin(path, digest)
     return VerifiedWeights(path, digest)
-
-
-def _kept(path: Path) -> VerifiedWeights | None:
-    """The twin in the cache when its bytes are those that were written, else None."""
-    try:
-        pin = read_pin(path)
-        digest = sha256_of(path) if pin is not None and path.is_file() else None
-    except (OSError, WeightsDamaged):
-        return None
-    return None if digest is None or digest != pin else VerifiedWeights(path, digest)
 
 
 def _is_half(model: Any, half: int) -> bool:

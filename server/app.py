@@ -292,14 +292,6 @@ class App:
 
     async def _listen(self) -> None:
         """The ports are open when this returns; health says NOT_SERVING."""
-        if self.config.metrics_port >= 0:
-            try:
-                self._metrics_server.start()
-            except OSError as error:
-                raise StartError(
-                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
-                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
-                ) from error
         await self.health.set_server(False)
         server = new_server(
             self.config,
@@ -312,6 +304,14 @@ class App:
         self._port = bind(server, self.config)
         await server.start()
         self._server = server
+        if self.config.metrics_port >= 0:
+            try:
+                self._metrics_server.start()
+            except OSError as error:
+                raise StartError(
+                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
+                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
+                ) from error
         if self.http is not None:
             await self.http.start()
 

@@ -48,7 +48,6 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     models.LicenceNotAccepted: StatusCode.FAILED_PRECONDITION,
     models.DeviceNotAvailable: StatusCode.FAILED_PRECONDITION,
     models.WrongKindOfModel: StatusCode.FAILED_PRECONDITION,
-    models.ModelNotBuilt: StatusCode.UNIMPLEMENTED,
     models.PullFailed: StatusCode.UNAVAILABLE,
     ModelNotLoaded: StatusCode.FAILED_PRECONDITION,
     DefaultModelStays: StatusCode.FAILED_PRECONDITION,

@@ -105,7 +105,7 @@ def dress(
 def _frame(crop: Crop, alpha_u8: U8, limits: Limits | None) -> Frame:
     height, width = alpha_u8.shape
     # Without a subject the whole source stands for it: the result is empty, but has its size.
-    shown = frame(crop, visible_box(alpha_u8) or (0, 0, width, height))
+    shown = frame(crop, visible_box(alpha_u8) or (0, 0, width, height), (width, height))
     megapixels = shown.columns * shown.rows / 1e6
     if limits is not None and (
         megapixels > limits.max_megapixels or max(shown.columns, shown.rows) > limits.max_side_px

@@ -57,12 +57,13 @@ class Hosted:
         return all(replica.is_lost for replica in self.replicas)
 
     @contextmanager
-    def used(self) -> Iterator[Replica]:
-        """The replica with the fewest users, one more for as long as the block lasts.
+    def used(self, *, home: object = None) -> Iterator[Replica]:
+        """The replica with the fewest users, one more for as long as the block lasts; `home` where
+        it is one of them.
 
         A lost one fails at once and would look idle: it gets no image while another lives.
         """
-        replica = min(self.replicas, key=lambda each: (each.is_lost, each.users))
+        replica = min(self.replicas, key=lambda each: (each.is_lost, each is not home, each.users))
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -128,11 +129,12 @@ class ModelHost:
         return (slot.state, slot.hosted) if slot else (None, None)
 
     @contextmanager
-    def use(self, name: str | None) -> Iterator[Replica]:
+    def use(self, name: str | None, *, home: object = None) -> Iterator[Replica]:
         """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
+            home: the one to take while it works, since a stream's memory lies there.
 
         Raises:
             ModelNotFound: there is none of that name.
@@ -148,7 +150,7 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        with slot.hosted.used() as replica:
+        with slot.hosted.used(home=home) as replica:
             yield replica
 
     async def load(self, name: str) -> Hosted:

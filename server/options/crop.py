@@ -24,6 +24,7 @@ RULES: Mapping[str, Rule] = {
     "crop.position_x": _SHARE,
     "crop.position_y": _SHARE,
     "crop.circle": Built(),
+    "crop.keep_size": Built(),
 }
 
 
@@ -49,6 +50,7 @@ def read_crop(message: options_pb2.RemoveOptions) -> Crop | None:
                 crop.position_y if crop.HasField("position_y") else 0.5,
             ),
             circle=crop.circle,
+            keep_size=crop.keep_size,
         )
     except ValueError as error:
         raise InvalidOption(f"option crop: {error}") from None

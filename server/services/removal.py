@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import structlog
 
-from mattestream import __version__
 from mattestream.v1 import image_pb2, removal_pb2, removal_pb2_grpc, report_pb2
 from server.admission import Admission, Overloaded
 from server.behind import held
@@ -26,7 +25,7 @@ from server.errors import forget_frames, status_of
 from server.job import EncodedSource, Options, Source
 from server.metrics import Metrics
 from server.model_host import ModelHost
-from server.option_rules import InvalidOption, NotBuilt
+from server.option_rules import InvalidOption
 from server.options import read_options, read_source
 from server.remover import Job, Remover
 from server.shared_memory.door import SharedMemory, SharedSource
@@ -189,20 +188,21 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
                 f"option temporal.smooth is set, but model '{manifest.name}' finds every frame's "
                 "alpha in its own pixels, which needs no smoothing: leave it unset"
             )
-        if plan.smooth and used.device != "cpu":
-            raise NotBuilt(
-                f"option temporal.smooth is not built yet on GPUs ({__version__}): leave it unset"
-            )
         call.fields |= {"model": used.name, "window": plan.window}
         if not plan.resume_id:
-            await self._run_stream(requests, context, plan, used, session)
+            try:
+                await self._run_stream(requests, context, plan, used, session)
+            finally:
+                session.end()
             return
         name = (call.owner, plan.resume_id)
         mine, left = await self.parked.enter(name, _ending_of_this_task())
-        resumed = left is not None and left.fits == session.fits
+        resumed = left is not None and left.fits == session.fits and left.is_whole
         if left is not None and resumed:
             session = left
             session.begin_again()
+        elif left is not None:
+            left.end()
         try:
             await self._run_stream(requests, context, plan, used, session, resumed=resumed)
         finally:

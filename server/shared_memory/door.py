@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from mattestream.v1 import image_pb2
 from server.codecs.errors import ImageTooLarge
 from server.codecs.header import Header, read_header
@@ -70,7 +72,8 @@ class SharedSource:
         Raises:
             SharedMemoryWrong: the region has been cut short, or holds another file by now.
         """
-        data = self.region.read(self.offset, self.nbytes)
+        data = np.empty(self.nbytes, np.uint8)  # the range was looked at when it was named
+        self.region.read_into(self.offset, data)
         if self.layout is None:
             file = data.tobytes()
             admitted = self._admitted

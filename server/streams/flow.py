@@ -214,8 +214,7 @@ class FrameStream(Generic[Request, Response]):
                 return
             # Not `await entry`: a cancellation would stop here until this one frame's thread came
             # back, and the frames behind it would be worked on for nobody.
-            await asyncio.wait({entry.answer})
-            answer = entry.answer.result()
+            answer = await asyncio.shield(entry.answer)
             try:
                 async with asyncio.timeout(self._stall_s):
                     await self._write(answer.response, entry.dropped_before)

@@ -54,6 +54,16 @@ class Session:
         memory = 0 if self._memory is None else self._memory.nbytes
         return memory + (0 if self._last is None else self._last.nbytes)
 
+    @property
+    def is_whole(self) -> bool:
+        """False when what was remembered is lost, or its model was unloaded from its device."""
+        return self._memory is None or self._memory.is_whole
+
+    def end(self) -> None:
+        """No stream goes on with it."""
+        if self._memory is not None:
+            self._memory.end()
+
     def ticket(self) -> int:
         """The next frame's place in the order; `leave` must follow."""
         return next(self._tickets)

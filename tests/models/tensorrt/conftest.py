@@ -7,11 +7,13 @@ import os
 import pytest
 
 from models.errors import LibraryMissing
+from models.fixed_graph import fixed_twin
 from models.manifest import read_manifest
 from models.tensorrt_library import open_tensorrt
 from models.tensorrt_plans import PlanRequest
 from models.weights import VerifiedWeights, sha256_of
 from tests.fakes.tiny_onnx import write_tiny_model
+from tests.models.test_recurrent import write_echo
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,13 @@ def tiny(tmp_path):
         return manifest, verified(tmp_path / f"{name}.onnx")
 
     return write
+
+
+@pytest.fixture
+def echo(tmp_path):
+    """A small recurrent network as it is on a device: its manifest and weights."""
+    manifest = read_manifest(write_echo(tmp_path) / "echo.toml")
+    return fixed_twin(manifest, verified(tmp_path / "echo.onnx"), tmp_path / "cache")
 
 
 @pytest.fixture

@@ -168,6 +168,33 @@ def test_outputs_that_nobody_reads_are_taken_out_of_the_plan(library, tiny, monk
     assert kept == ["alpha"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_recurrent_network_becomes_a_plan_that_hands_its_states_on(
+    library, echo, precision, tmp_path, monkeypatch
+):
+    manifest, weights = echo
+    model = in_precision(manifest, weights.path, precision, tmp_path)
+    seen = []
+    builder = library.module.Builder
+    real = builder.build_serialized_network
+
+    def build_and_look(self, network, config):
+        tensors = [network.get_input(index) for index in range(network.num_inputs)]
+        tensors += [network.get_output(index) for index in range(network.num_outputs)]
+        seen.extend((each.name, each.dtype.name, tuple(each.shape)) for each in tensors)
+        return real(self, network, config)
+
+    monkeypatch.setattr(builder, "build_serialized_network", build_and_look)
+    assert build(library, model, precision)
+    kind, plane = {"fp32": "FLOAT", "fp16": "HALF"}[precision], (1, 1, 16, 16)
+    assert seen == [
+        ("image", kind, (1, 3, 16, 16)),
+        ("before", kind, plane),
+        ("alpha", kind, plane),
+        ("after", kind, plane),
+    ]
+
+
 def test_progress_grows_to_the_end_and_names_what_goes_on(library, tiny):
     told = []
     build(library, tiny(), on_progress=lambda phase, fraction: told.append((phase, fraction)))
