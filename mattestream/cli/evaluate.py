@@ -105,7 +105,11 @@ def evaluate(
     FOLDER holds images/ and, under the same names, truth/ (or masks/); cutouts/ and backgrounds/
     for --composites. Exit code: 0 when all pictures were measured, 1 when some could not be, 2 for
     a wrong command line.
-    """
+
+    \b
+    mattestream eval pictures --set defaults --set refine=off
+    mattestream eval pictures --model matte-s --model matte-m --composites 200 --seed 1
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     from mattestream.cli.console import open_console
 
     with as_sentences():

@@ -25,7 +25,7 @@ class Lazy(NamedTuple):
 COMMANDS = {
     "remove": Lazy("remove", "remove", "Remove backgrounds from files and folders."),
     "segment": Lazy("segment", "segment", "Write the alpha of each subject by itself."),
-    "serve": Lazy("serve", "serve", "Start the gRPC server."),
+    "serve": Lazy("serve", "serve", "Start the server, for gRPC and HTTP."),
     "mcp": Lazy("mcp", "mcp", "Serve background removal to agents, as MCP tools."),
     "keys": Lazy("keys", "keys", "Make an API key, and the line of the server's key file."),
     "models": Lazy("models", "models", "List, show, pull, load and unload models."),
