@@ -29,11 +29,14 @@ from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config
 from server.config_key import ConfigError
+from server.cuda_memory.door import CudaMemory
 from server.device_losses import DeviceLosses
 from server.health import Health
 from server.interceptors import CallInterceptor
 from server.kserve.answers import Answers
+from server.kserve.cuda_regions import CudaRegions
 from server.kserve.pipeline_face import PipelineFace
+from server.kserve.regions import RegisteredMemory
 from server.kserve.service import InferenceService
 from server.kserve.shared_regions import SharedRegions
 from server.kserve.streams import InferenceStreams
@@ -132,6 +135,7 @@ class App:
         self.shared_memory = SharedMemory(
             Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
         )
+        self.cuda_memory = CudaMemory(is_on=config.cuda_shared_memory)
         self.segmenter = Segmenter(
             self.remover,
             self.prompter,
@@ -148,9 +152,12 @@ class App:
             config,
             segmenter=self.segmenter,
             shared_memory=self.shared_memory,
+            cuda_memory=self.cuda_memory,
             clock=clock,
         )
-        regions = SharedRegions(self.shared_memory)
+        regions = RegisteredMemory(
+            SharedRegions(self.shared_memory), CudaRegions(self.cuda_memory, self.host)
+        )
         self.inference = InferenceService(
             self.host,
             self.gate,
@@ -274,7 +281,7 @@ class App:
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
         self.prompter.close()
-        self.inference.regions.close()
+        await self.inference.regions.close()
         self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kernels.device import Device
 from server.replica import Replica
 from server.replica_loader import ReplicaLoader
 from server.workers import Stage, Workers
@@ -28,6 +29,10 @@ class ModelLoading(Exception):
 
 class DefaultModelStays(Exception):
     """The default model cannot be unloaded."""
+
+
+class NotOnThatGpu(Exception):
+    """The request's pictures lie on a GPU that the model does not run on."""
 
 
 class State(StrEnum):
@@ -57,13 +62,20 @@ class Hosted:
         return all(replica.is_lost for replica in self.replicas)
 
     @contextmanager
-    def used(self, *, home: object = None) -> Iterator[Replica]:
-        """The replica with the fewest users, one more for as long as the block lasts; `home` where
-        it is one of them.
+    def used(self, *, gpu: int | None = None, home: object = None) -> Iterator[Replica]:
+        """The replica with the fewest users, one more for as long as the block lasts.
 
         A lost one fails at once and would look idle: it gets no image while another lives.
+
+        Args:
+            gpu: the one that it must run on; None: whichever.
+            home: the replica to take where it is one of them.
+
+        Raises:
+            NotOnThatGpu: none does.
         """
-        replica = min(self.replicas, key=lambda each: (each.is_lost, each is not home, each.users))
+        fitting = self.replicas if gpu is None else self._on(gpu)
+        replica = min(fitting, key=lambda each: (each.is_lost, each is not home, each.users))
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -74,6 +86,18 @@ class Hosted:
             self.users -= 1
             if self.users == 0:
                 self.idle.set()
+
+    def _on(self, gpu: int) -> list[Replica]:
+        there = [each for each in self.replicas if each.gpu and each.gpu.index == gpu]
+        if not there:
+            used = self.first.used.name
+            found = [str(each.gpu.index) for each in self.replicas if each.gpu]
+            where = f"GPU {', '.join(found)}" if found else "the CPU"
+            raise NotOnThatGpu(
+                f"the request names memory of GPU {gpu}, but model '{used}' of this server runs on "
+                f"{where}: send the bytes in the message, or name memory of a GPU that it runs on"
+            )
+        return there
 
 
 @dataclass(slots=True, eq=False)
@@ -128,15 +152,44 @@ class ModelHost:
         slot = self._slots.get(name)
         return (slot.state, slot.hosted) if slot else (None, None)
 
+    @property
+    def has_gpu(self) -> bool:
+        """True when a loaded model runs on one."""
+        return bool(self._gpus())
+
+    def device(self, gpu: int) -> Device:
+        """GPU number `gpu`, on which a loaded model runs.
+
+        Raises:
+            NotOnThatGpu: none does.
+        """
+        known = self._gpus()
+        if gpu not in known:
+            where = f"GPU {', '.join(map(str, sorted(known)))}" if known else "the CPU"
+            raise NotOnThatGpu(
+                f"the request names memory of GPU {gpu}, but the models of this server run on "
+                f"{where}: send the bytes in the message, or name memory of a GPU in use"
+            )
+        return known[gpu]
+
+    def _gpus(self) -> dict[int, Device]:
+        loaded = [slot.hosted for slot in self._slots.values() if slot.hosted is not None]
+        found = [replica.gpu for hosted in loaded for replica in hosted.replicas]
+        return {device.index: device for device in found if device is not None}
+
     @contextmanager
-    def use(self, name: str | None, *, home: object = None) -> Iterator[Replica]:
+    def use(
+        self, name: str | None, *, gpu: int | None = None, home: object = None
+    ) -> Iterator[Replica]:
         """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
+            gpu: the one that the request's pictures lie on; None: on none.
             home: the one to take while it works, since a stream's memory lies there.
 
         Raises:
+            NotOnThatGpu: the model does not run there.
             ModelNotFound: there is none of that name.
             ModelNotLoaded, ModelLoading: there is, but it cannot serve now.
         """
@@ -150,7 +203,7 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        with slot.hosted.used(home=home) as replica:
+        with slot.hosted.used(gpu=gpu, home=home) as replica:
             yield replica
 
     async def load(self, name: str) -> Hosted:

@@ -78,8 +78,13 @@ class Pipeline(Protocol):
     def seat(self) -> AbstractContextManager[Any]:
         """What one image needs from `open` to `close`: memory on the device, nothing on a CPU."""
 
-    def open(self, source: Source, options: Options, seat: Any) -> Any:
+    def open(self, source: Any, options: Options, seat: Any) -> Any:
         """The image decoded and prepared: an `Opened`.
+
+        Args:
+            source: a `server.job.Source`; on a GPU also a `server.cuda_memory.ranges.DeviceSource`.
+            options: what to make of it.
+            seat: from `seat`.
 
         Raises:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.

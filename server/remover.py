@@ -33,6 +33,7 @@ from server.batcher import Inferred
 from server.behind import load, result_bytes
 from server.calls import current_call
 from server.codecs.header import Header, Limits, check_limits, read_header
+from server.cuda_memory.ranges import CudaSource, CudaTarget, DeviceSource, OpenRange
 from server.deadline import Deadline
 from server.fair_queue import Place, Priority
 from server.job import EncodedSource, Options, Source
@@ -43,9 +44,10 @@ from server.refining import edge_bytes
 from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
 from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
+from server.shared_memory.policy import SharedMemoryWrong
 from server.streams.memory import StreamMemory
 from server.subjects.prompter import Asked, Prompter
-from server.workers import NO_ONES, Stage, Workers
+from server.workers import NO_ONES, Stage, Workers, settled
 
 # Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
 # are looked at off the event loop.
@@ -70,9 +72,10 @@ class Job:
         ticket: its place in the memory's order.
         shared_output: where the result's pixels go instead of into the reply.
         asked: what is known of asking for one subject, where prompts were given.
+        open_target: `shared_output` on a GPU, from when it is open until before the answer.
     """
 
-    source: Source | SharedSource
+    source: Source | SharedSource | CudaSource
     options: Options
     deadline: Deadline
     arrived_at: float
@@ -84,8 +87,9 @@ class Job:
     priority: Priority = field(default_factory=lambda: current_call().priority)
     memory: StreamMemory | None = None
     ticket: int = 0
-    shared_output: SharedTarget | None = None
+    shared_output: SharedTarget | CudaTarget | None = None
     asked: Asked | None = None
+    open_target: OpenRange | None = None
 
     @property
     def place(self) -> Place:
@@ -95,6 +99,31 @@ class Job:
     def give_up(self) -> None:
         """Tells the worker that has it, which stops at its next look."""
         self.is_wanted = False
+
+    @property
+    def gpu(self) -> int | None:
+        """The GPU that its picture or its result lies on; None: on none.
+
+        Raises:
+            SharedMemoryWrong: each lies on another.
+        """
+        ranges = [
+            each.range
+            for each in (self.source, self.shared_output)
+            if isinstance(each, CudaSource | CudaTarget)
+        ]
+        if len({each.gpu for each in ranges}) > 1:
+            raise SharedMemoryWrong(
+                f"the image lies on GPU {ranges[0].gpu} and its result shall lie on GPU "
+                f"{ranges[1].gpu}: name memory of one GPU"
+            )
+        return ranges[0].gpu if ranges else None
+
+    def close_target(self) -> None:
+        """Gives the caller's device memory back; in a worker, because the driver may wait."""
+        if self.open_target is not None:
+            self.open_target.close()
+            self.open_target = None
 
 
 class Remover:
@@ -142,7 +171,7 @@ class Remover:
         """
         job.deadline.check(job.doing)
         home = None if job.memory is None else job.memory.home
-        with self._host.use(job.options.model, home=home) as replica:
+        with self._host.use(job.options.model, gpu=job.gpu, home=home) as replica:
             if job.memory is not None:
                 job.memory.home = replica
             job.report.model.CopyFrom(replica.used)
@@ -162,13 +191,18 @@ class Remover:
         return permit
 
     async def _estimate(
-        self, source: Source | SharedSource, options: Options
+        self, source: Source | SharedSource | CudaSource, options: Options
     ) -> tuple[int, int, float]:
         """Bytes that the image holds while it is in, bytes that it takes besides while it is worked
         on, and its megapixels; from its header alone, in a few microseconds.
         """
-        source_bytes = source.nbytes if isinstance(source, SharedSource) else len(source.data)
-        if isinstance(source, SharedSource):
+        if isinstance(source, SharedSource | CudaSource):
+            source_bytes = source.nbytes
+        else:
+            source_bytes = len(source.data)
+        if isinstance(source, CudaSource):
+            header = source.header()
+        elif isinstance(source, SharedSource):
             if source.layout is not None or source_bytes <= HEAD_BYTES:
                 header = source.header()
             else:
@@ -214,10 +248,14 @@ class Remover:
         job.doing = "waiting for room on the device"
         async with replica.seat() as seat:
             job.doing = "waiting for a worker"
-            if self._stays_with_its_worker(job, replica):
-                await self._in_one_go(job, replica, seat)
-            else:
-                await self._by_stages(job, replica, seat)
+            try:
+                if self._stays_with_its_worker(job, replica):
+                    await self._in_one_go(job, replica, seat)
+                else:
+                    await self._by_stages(job, replica, seat)
+            finally:
+                if job.open_target is not None:  # it failed on its way, else a worker has
+                    await settled(asyncio.ensure_future(asyncio.to_thread(job.close_target)))
         job.report.timings.total_ms = (self._clock() - job.arrived_at) * 1e3
         self._observe(job)
 
@@ -268,10 +306,7 @@ class Remover:
         queue_ms = (self._clock() - job.arrived_at) * 1e3
         job.doing = "decoding"
         load(job.options, self._limits)
-        source = job.source
-        if isinstance(source, SharedSource):
-            source = source.read()
-        opened: Opened = replica.pipeline.open(source, job.options, seat)
+        opened, source = self._taken_in(job, replica, seat)
         # Refused before a model runs for it.
         if job.options.trimap is not None:
             job.options.trimap.levels(
@@ -283,6 +318,29 @@ class Remover:
         job.report.timings.queue_ms = queue_ms
         replies.report_opened(job.report, opened)
         return opened
+
+    def _taken_in(self, job: Job, replica: Replica, seat: Any) -> tuple[Opened, Source]:
+        """The image, opened, and what the host has of it."""
+        source, device = job.source, replica.gpu
+        opened: Any
+        if isinstance(source, CudaSource):
+            assert device is not None  # `ModelHost.use` chose one of its GPU
+            there = source.range.open(device)
+            try:
+                given = DeviceSource(there, source.layout)
+                opened = replica.pipeline.open(given, job.options, seat)
+            finally:
+                there.close()
+            source = opened.source
+        else:
+            if isinstance(source, SharedSource):
+                source = source.read() if device is None else source.read(seat.room)
+            opened = replica.pipeline.open(source, job.options, seat)
+        if isinstance(job.shared_output, CudaTarget):
+            assert device is not None
+            job.open_target = job.shared_output.range.open(device)
+            opened.deliver_to(job.open_target)
+        return opened, source
 
     def _bind(self, job: Job, source: Source, used: report_pb2.ModelUsed) -> None:
         """Gives a wish with prompts somebody to ask."""
@@ -299,11 +357,15 @@ class Remover:
         job.doing = "finishing the result"
         opened.check = lambda: self._check(job)
         outcome = replica.pipeline.close(opened, inferred.answer, job.options)
+        job.close_target()
         replies.report_outcome(job.report, outcome)
-        if job.shared_output is None:
-            replies.fill_result(job.result, outcome)
-        else:
-            replies.fill_shared(job.result, outcome, job.shared_output)
+        match job.shared_output:
+            case None:
+                replies.fill_result(job.result, outcome)
+            case SharedTarget():
+                replies.fill_shared(job.result, outcome, job.shared_output)
+            case CudaTarget():
+                replies.fill_cuda(job.result, outcome, job.shared_output)
 
     def _observe(self, job: Job) -> None:
         report = job.report

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kernels.device import DeviceError
+from kernels.device import Device, DeviceError
 from mattestream.v1 import report_pb2
 from models.errors import DeviceNotAvailable
 from models.key_model import KeyModel
@@ -46,6 +46,11 @@ class Replica:
     room: asyncio.Semaphore | None  # the pipeline's seats
     users: int = 0
     is_lost: bool = False  # its device does nothing any more
+
+    @property
+    def gpu(self) -> Device | None:
+        """The GPU that it works on; None: the CPU."""
+        return getattr(self.model, "device", None)
 
     @asynccontextmanager
     async def seat(self) -> AsyncIterator[Any]:

@@ -978,6 +978,7 @@ class RemoveOptions(_message.Message):
     MAX_MEGAPIXELS_FIELD_NUMBER: _builtins.int
     CHROMA_KEY_FIELD_NUMBER: _builtins.int
     FLAT_BACKGROUND_FIELD_NUMBER: _builtins.int
+    CUDA_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model name as ListModels gives it. Default: the server's default model."""
     output: Global___Output.ValueType
@@ -1039,6 +1040,10 @@ class RemoveOptions(_message.Message):
     def flat_background(self) -> Global___FlatBackground:
         """Drawings, logos and screenshots on flat paper."""
 
+    @_builtins.property
+    def cuda_memory_output(self) -> _image_pb2.CudaMemoryRange:
+        """As shared_memory_output, for a range of a GPU's memory; at most one of the two."""
+
     def __init__(
         self,
         *,
@@ -1059,10 +1064,11 @@ class RemoveOptions(_message.Message):
         max_megapixels: _builtins.float = ...,
         chroma_key: Global___ChromaKey | None = ...,
         flat_background: Global___FlatBackground | None = ...,
+        cuda_memory_output: _image_pb2.CudaMemoryRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "cuda_memory_output", b"cuda_memory_output", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "cuda_memory_output", b"cuda_memory_output", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

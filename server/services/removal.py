@@ -14,12 +14,15 @@ from typing import Any
 import grpc
 import structlog
 
-from mattestream.v1 import image_pb2, removal_pb2, removal_pb2_grpc, report_pb2
+from mattestream.v1 import image_pb2, options_pb2, removal_pb2, removal_pb2_grpc, report_pb2
 from server.admission import Admission, Overloaded
 from server.behind import held
 from server.calls import current_call
 from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config
+from server.cuda_memory.door import CudaMemory
+from server.cuda_memory.leases import Held
+from server.cuda_memory.ranges import CudaSource, CudaTarget
 from server.deadline import Deadline
 from server.errors import forget_frames, status_of
 from server.job import EncodedSource, Options, Source
@@ -28,7 +31,7 @@ from server.model_host import ModelHost
 from server.option_rules import InvalidOption
 from server.options import read_options, read_source
 from server.remover import Job, Remover
-from server.shared_memory.door import SharedMemory, SharedSource
+from server.shared_memory.door import SharedMemory, SharedSource, SharedTarget
 from server.streams.config import StreamPlan, read_stream_config
 from server.streams.errors import StreamBroken, StreamTakenOver
 from server.streams.flow import Answer, FrameStream
@@ -36,7 +39,10 @@ from server.streams.parked import Parked
 from server.streams.session import Session
 from server.subjects.segmenter import Segmenter
 from server.wire import refuse_unknown_fields
+from server.workers import settled
 
+# Where a result's pixels go instead of into the answer.
+Place = image_pb2.SharedMemoryRange | image_pb2.CudaMemoryRange | None
 TAKEN_OVER = "taken over"  # what such a stream's task is cancelled with
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -61,9 +67,11 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         *,
         segmenter: Segmenter,
         shared_memory: SharedMemory,
+        cuda_memory: CudaMemory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared_memory = shared_memory
+        self._cuda_memory = cuda_memory
         self.streams: set[FrameStream[Any, Any]] = set()
         self._remover = remover
         self._segmenter = segmenter
@@ -90,9 +98,9 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         response = removal_pb2.RemoveResponse()
         response.report.request_id = call.request_id
         wanted = request.options
-        span = wanted.shared_memory_output if wanted.HasField("shared_memory_output") else None
-        if span is not None:
-            wanted.ClearField("shared_memory_output")  # `span` keeps its values
+        place = _place_of(wanted)
+        wanted.ClearField("shared_memory_output")  # `place` keeps its values
+        wanted.ClearField("cuda_memory_output")
         options = read_options(wanted, stream=False)
         job = self._job(
             self._source(request.image, context),
@@ -101,8 +109,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             response.result,
             response.report,
         )
-        if span is not None:
-            job.shared_output = self._shared_memory.target(span, options, context.peer())
+        job.shared_output = self._target(place, options, context)
         call.fields |= _described(job.source, options)
         permit = await self._remover.remove(job, wait=False)
         # The answer takes memory until the client has it.
@@ -226,10 +233,11 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             await context.write(response)
             session.last_frame_id = response.frame.frame_id
 
+        hold = self._cuda_memory.hold()
         stream = FrameStream(
             read=lambda: _next_frame(requests),
             write=write,
-            work=lambda request: self._frame(request, plan.options, session, context),
+            work=lambda request: self._frame(request, plan.options, session, context, hold),
             window=plan.window,
             stall_s=self._config.stream_stall_s,
             latest=plan.latest,
@@ -246,6 +254,8 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             await stream.run()
         finally:
             self.streams.discard(stream)
+            if not hold.is_empty:
+                await settled(asyncio.ensure_future(asyncio.to_thread(hold.close)))
             call.fields |= {
                 "frames": stream.frames_answered,
                 "dropped": stream.frames_dropped,
@@ -281,6 +291,7 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         options: Options,
         session: Session,
         context: Context,
+        hold: Held,
     ) -> Answer[removal_pb2.RemoveStreamResponse]:
         """The frame's answer; an error is one, too."""
         call = current_call()
@@ -294,12 +305,9 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         ticket = session.ticket()
         try:
             refuse_unknown_fields(request)
-            source = self._source(frame.image, context)
+            source = self._source(frame.image, context, hold)
             job = self._job(source, options, None, out.result, out.report)
-            if frame.HasField("shared_memory_output"):
-                job.shared_output = self._shared_memory.target(
-                    frame.shared_memory_output, options, context.peer()
-                )
+            job.shared_output = self._target(_place_of(frame), options, context, hold)
             answer.permit = await session.remove(job, ticket, out, self._remover, self._admission)
         except Exception as error:  # one frame's error is one frame's answer
             status = status_of(error, call.request_id)
@@ -328,15 +336,31 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
         )
         return answer
 
-    def _source(self, image: image_pb2.Image, context: Context) -> Source | SharedSource:
+    def _source(
+        self, image: image_pb2.Image, context: Context, hold: Held | None = None
+    ) -> Source | SharedSource | CudaSource:
         """The picture of a request or of a frame; what lies in shared memory is not read yet."""
-        if image.WhichOneof("source") == "shared_memory":
-            return self._shared_memory.source(image.shared_memory, context.peer())
+        match image.WhichOneof("source"):
+            case "shared_memory":
+                return self._shared_memory.source(image.shared_memory, context.peer())
+            case "cuda_memory":
+                return self._cuda_memory.source(image.cuda_memory, context.peer(), hold)
         return read_source(image)
+
+    def _target(
+        self, place: Place, options: Options, context: Context, hold: Held | None = None
+    ) -> SharedTarget | CudaTarget | None:
+        """Where a result's pixels go; None: into the answer."""
+        match place:
+            case image_pb2.SharedMemoryRange():
+                return self._shared_memory.target(place, options, context.peer())
+            case image_pb2.CudaMemoryRange():
+                return self._cuda_memory.target(place, options, context.peer(), hold)
+        return None
 
     def _job(
         self,
-        source: Source | SharedSource,
+        source: Source | SharedSource | CudaSource,
         options: Options,
         remaining_s: float | None,
         result: Any,
@@ -348,6 +372,24 @@ class RemovalService(removal_pb2_grpc.BackgroundRemovalServiceServicer):
             allowed_s = remaining_s
         deadline = Deadline.after(allowed_s, self._clock)
         return Job(source, options, deadline, self._clock(), result, report)
+
+
+def _place_of(message: options_pb2.RemoveOptions | removal_pb2.Frame) -> Place:
+    """Where a result shall go that does not go into the answer.
+
+    Raises:
+        InvalidOption: to two places.
+    """
+    named = [
+        getattr(message, name)
+        for name in ("shared_memory_output", "cuda_memory_output")
+        if message.HasField(name)
+    ]
+    if len(named) > 1:
+        raise InvalidOption(
+            "shared_memory_output and cuda_memory_output are both set: a result goes to one place"
+        )
+    return named[0] if named else None
 
 
 async def _next_frame(requests: Requests) -> removal_pb2.RemoveStreamRequest | None:
@@ -378,8 +420,8 @@ def _ending_of_this_task() -> Callable[[], object]:
     return lambda: task.cancel(TAKEN_OVER)
 
 
-def _described(source: Source | SharedSource, options: Options) -> dict[str, object]:
-    if isinstance(source, SharedSource):
+def _described(source: Source | SharedSource | CudaSource, options: Options) -> dict[str, object]:
+    if isinstance(source, SharedSource | CudaSource):
         kind, image_bytes = source.kind, source.nbytes
     else:
         kind = "encoded" if isinstance(source, EncodedSource) else str(source.format)
