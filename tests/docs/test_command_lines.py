@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from mattestream import app_path
 from mattestream.cli.root import cli
 from tests.docs.pages import ROOT, Command, blocks, commands, commands_in_sentences
 from tests.mattestream.running import RunningServer
@@ -22,7 +24,26 @@ UNRUN = {"NAME", "mine", "--device"}  # models of the reader's own, a GPU
 
 
 def own_lines() -> list[Command]:
-    return [*commands("mattestream"), *commands_in_sentences()]
+    return [*commands("mattestream"), *commands_in_sentences(), *examples_of_helps()]
+
+
+def examples_of_helps() -> list[Command]:
+    """The examples in the help of every command, found as `--help` prints them."""
+    app_path.activate()
+    found, waiting = [], [("mattestream", cli)]
+    while waiting:
+        name, command = waiting.pop()
+        for number, line in enumerate((command.help or "").splitlines(), 1):
+            words = (
+                shlex.split(re.sub(r" {4,}.*", "", line.strip())) if "mattestream " in line else []
+            )
+            if words[:1] == ["mattestream"] and words[1:2] != ["COMMAND"]:
+                found.append(Command(f"help of {name}", number, tuple(words)))
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            waiting += [(each, command.get_command(context, each)) for each in names]
+    return found
 
 
 def whole(command: Command) -> bool:
@@ -106,6 +127,10 @@ def test_the_make_targets_of_the_pages_exist():
     named = {line.words[1] for line in commands("make")}
     assert len(named) > 5
     assert named <= targets
+
+
+def test_most_commands_have_an_example_in_their_help():
+    assert len({line.page for line in examples_of_helps()}) >= 8
 
 
 def test_no_block_of_commands_hides_its_language():
