@@ -44,6 +44,7 @@ async def serve_until_signal(app: App) -> int:
         is_lost = not lost.cancel()
         return 0 if is_whole and not is_lost else 1
     finally:
+        gc.unfreeze()
         for number in signals.STOPPING:
             loop.remove_signal_handler(number)
 
