@@ -24,8 +24,8 @@ from models.target import Target
 from server.app import App
 from server.config import Config
 from tests.fakes.emulated_engine import EmulatedRegistry
+from tests.fakes.recurrent_onnx import write_echo
 from tests.fakes.tiny_onnx import write_tiny_model
-from tests.models.test_recurrent import write_echo
 from tests.server.device.test_served import serving
 from tests.server.fakes import config_message, eventually, request
 
