@@ -7,6 +7,7 @@ which the blend's ramps (an eighth of the difference for each level) can double:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from kernels.device import DeviceError
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2, removal_pb2_grpc
 from models.registry import Registry
+from models.stream_state import StreamState
 from models.target import Target
 from server.app import App
 from server.config import Config
@@ -244,7 +246,22 @@ def blocks(registry: EmulatedRegistry, model: str) -> int:
     return len(registry.loaded[model].device._blocks)  # type: ignore[attr-defined]
 
 
-async def test_what_a_device_keeps_of_a_stream_is_freed_with_the_stream(folder: Path) -> None:
+@pytest.fixture
+def freed_on(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that freed what a device kept of a stream."""
+    threads, free = [], StreamState.free
+
+    def note(state: StreamState) -> None:
+        threads.append(threading.current_thread())
+        free(state)
+
+    monkeypatch.setattr(StreamState, "free", note)
+    return threads
+
+
+async def test_what_a_device_keeps_of_a_stream_is_freed_with_the_stream(
+    folder: Path, freed_on: list[threading.Thread]
+) -> None:
     async with serving(folder) as (_, registry, removal):
         for ending in ("done", "cancelled"):
             await removal.Remove(request())  # its slot has memory now
@@ -259,10 +276,13 @@ async def test_what_a_device_keeps_of_a_stream_is_freed_with_the_stream(folder: 
             await eventually(
                 lambda before=before: blocks(registry, "tiny") == before, "its memory is freed"
             )
+    # Freeing waits for the device: the event loop must not.
+    assert len(freed_on) == 2
+    assert threading.current_thread() not in freed_on
 
 
 async def test_what_is_kept_of_broken_streams_is_freed_when_it_is_too_much_or_unfit(
-    folder: Path,
+    folder: Path, freed_on: list[threading.Thread]
 ) -> None:
     async with serving(folder, max_streams=2) as (app, registry, removal):
         await removal.Remove(request())  # its slot has memory now
@@ -275,6 +295,8 @@ async def test_what_is_kept_of_broken_streams_is_freed_when_it_is_too_much_or_un
         stream, started = await opened(removal, options=other, resume_id="c")
         assert not started.resumed
         await eventually(lambda: blocks(registry, "tiny") == before + 1, "what did not fit is")
+        assert len(freed_on) == 2
+        assert threading.current_thread() not in freed_on
         await stream.done_writing()
 
 
