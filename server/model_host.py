@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from server.replica import Replica
 from server.replica_loader import ReplicaLoader
+from server.streams.memory import StreamMemory
 from server.workers import Stage, Workers
 
 
@@ -57,13 +58,16 @@ class Hosted:
         return all(replica.is_lost for replica in self.replicas)
 
     @contextmanager
-    def used(self, *, home: object = None) -> Iterator[Replica]:
-        """The replica with the fewest users, one more for as long as the block lasts; `home` where
-        it is one of them.
+    def used(self, memory: StreamMemory | None = None) -> Iterator[Replica]:
+        """The replica with the fewest users, one more for as long as the block lasts; for a frame
+        of a stream that remembers, the one where its memory lies.
 
         A lost one fails at once and would look idle: it gets no image while another lives.
         """
-        replica = min(self.replicas, key=lambda each: (each.is_lost, each is not home, each.users))
+        if memory is None:
+            replica = min(self.replicas, key=lambda each: (each.is_lost, each.users))
+        else:
+            replica = self._home_of(memory)
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -74,6 +78,20 @@ class Hosted:
             self.users -= 1
             if self.users == 0:
                 self.idle.set()
+
+    def _home_of(self, memory: StreamMemory) -> Replica:
+        """Where a stream is at home; of a new one, where the fewest are: all may be idle when it
+        begins, and they will be busy together.
+        """
+        for home in self.replicas:
+            if home is memory.home and not home.is_lost:
+                return home
+        home = min(self.replicas, key=lambda each: (each.is_lost, len(each.streams), each.users))
+        for each in self.replicas:
+            each.streams.discard(memory)
+        home.streams.add(memory)
+        memory.home = home
+        return home
 
 
 @dataclass(slots=True, eq=False)
@@ -129,12 +147,12 @@ class ModelHost:
         return (slot.state, slot.hosted) if slot else (None, None)
 
     @contextmanager
-    def use(self, name: str | None, *, home: object = None) -> Iterator[Replica]:
+    def use(self, name: str | None, *, memory: StreamMemory | None = None) -> Iterator[Replica]:
         """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
-            home: the one to take while it works, since a stream's memory lies there.
+            memory: of the stream that it is for, where it remembers something.
 
         Raises:
             ModelNotFound: there is none of that name.
@@ -150,7 +168,7 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        with slot.hosted.used(home=home) as replica:
+        with slot.hosted.used(memory) as replica:
             yield replica
 
     async def load(self, name: str) -> Hosted:

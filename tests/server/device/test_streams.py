@@ -340,8 +340,8 @@ async def test_a_stream_that_remembers_stays_on_its_device(
     async with serving(folder, model="echo") as (app, _, removal):
         hosted = app.host.state("echo")[1]
         assert hosted is not None
-        streams = [(await opened(removal, options=PLAIN))[0] for _ in range(2)]
-        devices: list[list[str]] = [[], []]
+        streams = [(await opened(removal, options=PLAIN))[0] for _ in range(4)]
+        devices: list[list[str]] = [[] for _ in streams]
         for number in range(6):
             for place, stream in enumerate(streams):
                 frame = await frame_of(stream, flat(80))
@@ -351,7 +351,12 @@ async def test_a_stream_that_remembers_stays_on_its_device(
                 assert shown == pytest.approx(80 - 80 / 2 ** (number + 1), abs=1)
             # Whatever is idler now: a stream's own device is asked.
             hosted.replicas[number % 2].users += 1
-        assert [len(set(names)) for names in devices] == [1, 1]
+        assert [len(set(names)) for names in devices] == [1] * 4
+        # They begin one after the other, when both devices are idle.
+        assert sorted(names[0] for names in devices) == [
+            *("emulated:0 g++", "emulated:0 g++"),
+            *("emulated:1 g++", "emulated:1 g++"),
+        ]
         lost = devices[0][0]
         for replica in hosted.replicas:
             replica.users = 0
