@@ -1,8 +1,8 @@
 """mattestream: background removal over gRPC. What a user imports.
 
-Reading order: `client` (and `aio`, the same for asyncio), `request` and `reply` (what goes in and
-what comes out), `errors`; then `sender` and `aio_sender` for streams, and what both clients share:
-`stream`, `channel`, `calls`. `cli` is the command, `v1` the generated contract.
+Reading order: `client` (and `aio`, the same for asyncio), `picture`, `keywords` and `request` (what
+goes in), `reply` (what comes out), `errors`; then `sender` and `aio_sender` for streams, and what
+both clients share: `stream`, `channel`, `calls`. `cli` is the command, `v1` the generated contract.
 
 Names are loaded on first use: `mattestream --help` must not wait for grpc.
 """
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ServerError,
         Unavailable,
     )
+    from mattestream.picture import raw_image
     from mattestream.reply import FrameFailed, Removal
     from mattestream.request import Frame
     from mattestream.segmentation import Segmentation, Subject
@@ -56,6 +57,7 @@ _HOMES = {
     "SharedFrame": "shared_frame",
     "SharedFrames": "shared_frames",
     "Subject": "segmentation",
+    "raw_image": "picture",
 }
 _ERRORS = (
     "BadImage",
@@ -100,6 +102,7 @@ __all__ = [
     "Tls",
     "Unavailable",
     "__version__",
+    "raw_image",
 ]
 
 

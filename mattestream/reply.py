@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.cuda_frame import CudaFrame
-from mattestream.errors import MattestreamError, ServerError, from_frame_error
+from mattestream.errors import InvalidRequest, MattestreamError, ServerError, from_frame_error
 from mattestream.files import write_file
 from mattestream.shapes import JSON, NPY, Polygon, Rle, read_shape
 from mattestream.shared_frame import FrameInPlace, SharedFrame
@@ -32,6 +32,10 @@ EXTENSIONS = {
     JSON: ".json",
     NPY: ".npy",
 }
+
+
+# Further endings that say what a file is.
+_SAME = {".jpeg": ".jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,12 @@ class Removal:
     polygons: list[Polygon] | None = None
     tensor: NDArray[Any] | None = None
 
+    def __repr__(self) -> str:
+        """What it is, without the megabytes."""
+        kind = self.media_type or ("pixels" if self.pixels is None else "shared pixels")
+        nbytes = len(self.data) if self.pixels is None else self.pixels.nbytes
+        return f"<Removal {self.width}x{self.height} {kind}, {nbytes} bytes, frame {self.frame_id}>"
+
     @property
     def extension(self) -> str:
         """The file name's ending that fits, with the dot; ".raw" for pixels."""
@@ -89,13 +99,23 @@ class Removal:
             replace: False keeps what a path holds already.
 
         Raises:
+            InvalidRequest: the path's ending is that of another kind of file.
             FileExistsError: something is at the path, and `replace` is False.
         """
         data = self.data if self.pixels is None else self.pixels.tobytes()
         if not isinstance(target, str | os.PathLike):
             target.write(data)
             return
+        self._check_ending(Path(target))
         write_file(Path(target), data, replace=replace)
+
+    def _check_ending(self, path: Path) -> None:
+        ending = path.suffix.lower()
+        if _SAME.get(ending, ending) in {*EXTENSIONS.values()} - {self.extension}:
+            raise InvalidRequest(
+                f"the result is {self.media_type or 'raw pixels'}, {path.name} would be another "
+                f"kind of file: ask for that with format=, or name it {path.stem}{self.extension}"
+            )
 
     def array(self) -> NDArray[np.uint8]:
         """The pixels, (H, W) for an alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.

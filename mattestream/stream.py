@@ -11,8 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from mattestream.errors import MattestreamError, ServerError
+from mattestream.picture import ImageInput
 from mattestream.reply import FrameFailed, Removal, frame_outcome
-from mattestream.request import Frame, ImageInput
+from mattestream.request import Frame
 from mattestream.shared_frame import FrameInPlace, shared_of
 from mattestream.v1 import removal_pb2, report_pb2
 

@@ -30,7 +30,8 @@ from kernels.letterbox import place
 from kernels.reference.finish import FinishOutput
 from kernels.statistics import HEADER_BYTES, header_of, read_statistics
 from kernels.transfer import to_device, to_host
-from models.device_model import DTYPES, DeviceBatch, DeviceModel
+from models.device_batch import DTYPES, DeviceBatch
+from models.device_model import DeviceModel
 from models.errors import EngineFailed
 from server import device_edges
 from server.codecs.decode import Decoded, decode
@@ -42,6 +43,7 @@ from server.device_intake import Found as FoundPicture
 from server.device_intake import Intake, JpegDecoder
 from server.device_sharing import CallersMemory, check_fits
 from server.device_slots import Slot, SlotRing
+from server.device_streams import DeviceStreams, Frames
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
 from server.job import (
@@ -137,6 +139,7 @@ class DevicePipeline:
         self._uploads = self._device.new_stream()
         self._downloads = self._device.new_stream()
         self._intake = Intake(self._device, limits, jpeg)
+        self._streams = DeviceStreams(model, self._slots.trim)
         self._callers = CallersMemory(self._device, limits)
         self._uploading = threading.Lock()
         self._launching = threading.Lock()
@@ -228,13 +231,15 @@ class DevicePipeline:
             return [None] * len(batch)
         self._device.use()
         with self._watched(), self._turns:
-            self._compute(asked)
+            frames = self._streams.frames(asked)
+            self._compute(asked, frames)
         for opened in asked:
             if self._counted(opened)["not_finite"].any():
                 raise EngineFailed(
                     f"model '{self.model.manifest.name}' ({self.model.manifest.path}) answered "
                     f"values that are not numbers"
                 )
+        self._streams.succeeded(frames)
         return [None] * len(batch)
 
     def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -362,14 +367,15 @@ class DevicePipeline:
                 self._device.synchronize(stream)
         finally:
             self._batches.clear()
+            self._streams.forget()
             self._slots.trim()
 
-    def _compute(self, batch: list[DeviceOpened]) -> None:
+    def _compute(self, batch: list[DeviceOpened], frames: Frames) -> None:
         """Launches everything for a batch and waits for its results."""
         with self._launching:
             buffers = self._batches.popleft()
             try:
-                self._launch(batch, buffers)
+                self._launch(batch, frames, buffers)
             except BaseException:
                 # Nothing of what was queued before the mistake may run into the next batch.
                 with contextlib.suppress(DeviceError):  # the first error is the one to tell
@@ -390,6 +396,7 @@ class DevicePipeline:
             yield
         except DeviceError as error:
             if isinstance(error, DeviceLost) or not self._answers():
+                self._streams.forget()
                 self._on_lost(error)
                 raise DeviceLost(f"{self._device.name} is lost: {error}") from error
             raise
@@ -402,7 +409,7 @@ class DevicePipeline:
             return False
         return True
 
-    def _launch(self, batch: list[DeviceOpened], buffers: DeviceBatch) -> None:
+    def _launch(self, batch: list[DeviceOpened], frames: Frames, buffers: DeviceBatch) -> None:
         """Queues everything for a batch; nothing is waited for."""
         device, model, stream = self._device, self.model, self.model.stream
         plane = model.manifest.input
@@ -412,7 +419,7 @@ class DevicePipeline:
             device.wait_for(stream, opened.slot.uploaded)
             size = (opened.width, opened.height)
             jobs.append(job_struct(opened.image, place(size, (plane.width, plane.height), fit)))
-        self._on_launch(buffers.enqueue(np.concatenate(jobs), stream))
+        self._on_launch(buffers.enqueue(np.concatenate(jobs), stream, frames))
         alpha_wh = (model.alpha_width, model.alpha_height)
         for lane, opened in enumerate(batch):
             slot = opened.slot

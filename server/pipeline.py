@@ -128,10 +128,13 @@ def remove_one(pipeline: Pipeline, source: Source, options: Options) -> Removed:
 
     Raises:
         ImageRejected: as `Pipeline.open`.
+        InvalidOption: a place that is pointed at does not lie in the image.
         EngineFailed: the engine could not run.
     """
     with pipeline.seat() as seat:
         opened = pipeline.open(source, options, seat)
+        if options.subject is not None:
+            options.subject.check(opened.width, opened.height)
         started = perf_counter()
         (answer,) = pipeline.run([opened])
         infer_ms = (perf_counter() - started) * 1e3

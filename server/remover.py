@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,7 +37,7 @@ from server.cuda_memory.ranges import CudaSource, CudaTarget, DeviceSource, Open
 from server.deadline import Deadline
 from server.fair_queue import Place, Priority
 from server.job import EncodedSource, Options, Source
-from server.metrics import Metrics
+from server.metrics import STAGES, Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
 from server.refining import edge_bytes
@@ -47,7 +47,7 @@ from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
 from server.shared_memory.policy import SharedMemoryWrong
 from server.streams.memory import StreamMemory
 from server.subjects.prompter import Asked, Prompter
-from server.workers import Stage, Workers, settled
+from server.workers import NO_ONES, Stage, Workers, settled
 
 # Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
 # are looked at off the event loop.
@@ -95,6 +95,10 @@ class Job:
     def place(self) -> Place:
         """Where it stands among those that wait."""
         return Place(self.caller, self.priority, self.deadline.expires_at)
+
+    def give_up(self) -> None:
+        """Tells the worker that has it, which stops at its next look."""
+        self.is_wanted = False
 
     @property
     def gpu(self) -> int | None:
@@ -166,7 +170,7 @@ class Remover:
             ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         job.deadline.check(job.doing)
-        with self._host.use(job.options.model, gpu=job.gpu) as replica:
+        with self._host.use(job.options.model, gpu=job.gpu, memory=job.memory) as replica:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
@@ -268,14 +272,16 @@ class Remover:
                 inferred = await replica.batcher.infer(opened, job.deadline, job.place)
         replies.report_inferred(job.report, inferred)
         job.doing = "waiting to be finished"
-        await _heard(job, self._finishing.run(self._finish, job, replica, opened, inferred))
+        await self._finishing.begin(NO_ONES, self._finish, job, replica, opened, inferred).telling(
+            job.give_up
+        )
 
     async def _in_one_go(self, job: Job, replica: Replica, seat: Any) -> None:
         """All stages in one worker. Where no batch is formed, going back to the event loop between
         them would only add wake-ups: 0.4 ms each, and more while the other cores are busy.
         """
-        await _heard(
-            job, self._opening.run_for(job.place, self._straight_through, job, replica, seat)
+        await self._opening.begin(job.place, self._straight_through, job, replica, seat).telling(
+            job.give_up
         )
 
     def _straight_through(self, job: Job, replica: Replica, seat: Any) -> None:
@@ -361,7 +367,7 @@ class Remover:
     def _observe(self, job: Job) -> None:
         report = job.report
         timings = report.timings
-        for stage in ("queue", "decode", "prepare", "batch_wait", "infer", "finish", "encode"):
+        for stage in STAGES:
             self._metrics.stage_ended(stage, getattr(timings, f"{stage}_ms"))
         own_ms = timings.decode_ms + timings.prepare_ms + timings.finish_ms + timings.encode_ms
         self.costs.note(
@@ -371,18 +377,6 @@ class Remover:
             network_s=timings.infer_ms / report.batch_size / 1e3,
             rest_s=own_ms / 1e3,
         )
-
-
-async def _heard(job: Job, running: Coroutine[Any, Any, None]) -> None:
-    """Waits for a worker; cancelled, it tells the worker, which stops at its next look."""
-    work = asyncio.ensure_future(running)
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        job.is_wanted = False
-        work.cancel()
-        await settled(work)
-        raise
 
 
 def _treatment(job: Job) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ graph    a replay gives the bytes that plain launches give, at every batch size,
 copies   one up and one down for a frame, of as many bytes as the frame and its result have; of a
          frame that is on the device none but the report's
 memory   1,000 frames take not one block more
+streams  what a stream remembers on the device, in `streams`
 """
 
 from __future__ import annotations
@@ -90,8 +91,13 @@ def rows() -> Iterator[Row]:
                 continue
             model = candidate.open()
             yield from check(model, free_memory=_free_memory)
-            return
-        yield skipped(SECTION, "flow", f"no engine can run here: {'; '.join(reasons)}")
+            break
+        else:
+            yield skipped(SECTION, "flow", f"no engine can run here: {'; '.join(reasons)}")
+    from kernels.cupy_device import CupyDevice
+    from loadtest.gpu_check import streams  # which has this file's flow under it
+
+    yield from streams.check(CupyDevice(0))
 
 
 def check(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 
 from mattestream.cli.libraries import SERVER_LIBRARIES
+from mattestream.cli.wording import in_flags
 
 FAILED = 1
 USAGE = 2
@@ -46,7 +47,7 @@ def as_sentences() -> Iterator[None]:
     from kernels.device import DeviceError
     from mattestream.errors import InvalidRequest, MattestreamError
     from models.errors import ModelError
-    from server.config import ConfigError
+    from server.config_key import ConfigError
     from server.option_rules import InvalidOption, NotBuilt
 
     try:
@@ -56,7 +57,9 @@ def as_sentences() -> Iterator[None]:
         if not sentence:
             raise
         raise Failure(sentence) from error
-    except (ConfigError, InvalidOption, InvalidRequest, NotBuilt) as error:
+    except ConfigError as error:
         raise WrongUse(str(error)) from error
+    except (InvalidOption, InvalidRequest, NotBuilt) as error:
+        raise WrongUse(in_flags(str(error))) from error
     except (DeviceError, MattestreamError, ModelError) as error:
         raise Failure(str(error)) from error

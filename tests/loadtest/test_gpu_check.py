@@ -33,6 +33,7 @@ from loadtest.gpu_check import (
     small_flow,
     small_launches,
     small_variants,
+    streams,
 )
 from loadtest.gpu_check.bench import Bench, HostClock, disc
 from loadtest.gpu_check.case import Case
@@ -40,6 +41,7 @@ from loadtest.gpu_check.cases import CASES, SIZES
 from loadtest.gpu_check.rows import Row, Verdict
 from loadtest.gpu_check.sections import SECTIONS, Section
 from models.device_model import DeviceModel
+from models.stream_state import StreamState
 from tests.fakes.emulated_device import EmulatedDevice
 from tests.fakes.emulated_engine import EmulatedRegistry
 from tests.fakes.tiny_onnx import write_tiny_model
@@ -254,6 +256,38 @@ def test_a_second_copy_is_found(model: DeviceModel):
 
     found = list(flow.check_copies(CopiesAgain(model), FRAME))
     assert len(failed(found)) == len(found) == 2
+
+
+@needs_gcc
+@pytest.mark.parametrize("late", [False, True])
+def test_streams_that_remember_pass_on_the_emulated_device(late: bool):
+    found = list(streams.check(EmulatedDevice(late=late)))
+    assert failed(found) == []
+    assert [row.name for row in found] == [
+        "a steady stream = the CPU's",
+        "a recurrent stream's states",
+    ]
+
+
+@needs_gcc
+@pytest.mark.parametrize("mistake", ["forgets", "mixes"])
+def test_a_stream_that_forgets_or_mixes_what_it_remembers_is_found(
+    device: Device, monkeypatch: pytest.MonkeyPatch, mistake: str
+):
+    if mistake == "forgets":
+        monkeypatch.setattr(StreamState, "before", lambda self, size: None)
+    else:
+        kept = []
+
+        def one_for_all(self, smooth):
+            kept.append(kept[0] if kept else StreamState(self.device, self.planes, smooth))
+            return kept[0]
+
+        monkeypatch.setattr(DeviceModel, "new_state", one_for_all)
+    assert streams.check_steady(device, 6).verdict is Verdict.FAILED
+    if mistake == "mixes":
+        kept.clear()
+    assert streams.check_recurrent(device, 6).verdict is Verdict.FAILED
 
 
 @needs_gcc
