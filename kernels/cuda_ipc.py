@@ -78,9 +78,9 @@ def open_handle(
     return OpenedMemory(address, base + size - address)
 
 
-def _address_range(address: int) -> tuple[int, int]:
+def _address_range(address: int, library: str = "libcuda.so.1") -> tuple[int, int]:
     """Asks the CUDA driver of this process, whose current context is the runtime's."""
-    driver = ctypes.CDLL("libcuda.so.1")
+    driver = ctypes.CDLL(library)
     base, size = ctypes.c_uint64(), ctypes.c_size_t()
     status = driver.cuMemGetAddressRange_v2(
         ctypes.byref(base), ctypes.byref(size), ctypes.c_uint64(address)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mattestream.aio import AsyncClient
     from mattestream.channel import Tls
     from mattestream.client import Client
+    from mattestream.cuda_frame import CudaFrame
     from mattestream.errors import (
         BadImage,
         Cancelled,
@@ -47,6 +48,7 @@ except PackageNotFoundError:  # a checkout on the path, not installed
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
+    "CudaFrame": "cuda_frame",
     "Tls": "channel",
     "Frame": "request",
     "FrameFailed": "reply",
@@ -79,6 +81,7 @@ __all__ = [
     "BadImage",
     "Cancelled",
     "Client",
+    "CudaFrame",
     "DeadlineExceeded",
     "Frame",
     "FrameFailed",

@@ -107,7 +107,8 @@ class Client:
 
         Args:
             image: bytes of a file, a path, an open binary file, a uint8 array in RGB order, a
-                Pillow image, a frame of `SharedFrames`, or what `raw_image` made (BGR, NV12).
+                Pillow image, a frame of `SharedFrames`, a `CudaFrame`, or what `raw_image` made
+                (BGR, NV12).
             timeout_s: limit in seconds for this call; None takes the client's.
             request_id: an id of the caller's own, for the server's log and the report.
             options: see `RemoveKeywords`; the defaults give a cut-out as PNG.

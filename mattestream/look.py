@@ -35,22 +35,23 @@ SHADOWS: Mapping[str, options_pb2.ShadowKind.ValueType] = {
 BLUR, INPAINT = "blur", "inpaint"
 # What a look stands for; a keyword given besides goes before it.
 LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "studio": {"background": "white", "shadow": "contact", "margin": "8%"},
-    "avatar": {"circle": True, "margin": "8%"},
+    "studio": {"background": "white", "shadow": "contact", "margin": "8%", "flush": True},
+    "avatar": {"background": "#e6e8ec", "circle": True, "margin": "8%", "flush": True},
 }
 
 
 class LookKeywords(TypedDict, total=False):
     """Keywords of `remove` and `remove_stream` for the look of a result; None: the default.
 
-    Pixels are those of the source. Any of `margin` to `circle` cuts the result to the subject.
+    Pixels are those of the source. Any of `margin` to `flush` cuts the result to the subject.
     """
 
-    look: LookName | None  # "studio": white, contact shadow, margin of 8 %; "avatar": a circle
+    look: LookName | None  # "studio": white, contact shadow, margin; "avatar": a circle of grey
     background_fit: FitName | None  # of a picture: default "cover"
     background_position: str | tuple[float, float] | None  # (0..1, 0..1), left and top are 0
     background_color: str | None  # where the picture does not reach; default white
-    background_blur_px: float | None  # 0..200, standard deviation of "blur"; default 12
+    background_blur_px: float | None  # 0..200, standard deviation of "blur"; default: 1 % of the
+    # longer side
     crop: bool | None  # cut tight around the subject
     margin: str | float | Sequence[str | float] | None  # px or "8%"; one, or top, right, bottom,
     # left
@@ -60,13 +61,14 @@ class LookKeywords(TypedDict, total=False):
     scale: float | None  # 0.1..1, share of the canvas that the subject's longer side takes
     position: str | tuple[float, float] | None  # where the subject stands; default (0.5, 0.5)
     circle: bool | None  # cut to a circle
+    flush: bool | None  # where the picture's edge cuts the subject off, so does the result's
     shadow: ShadowName | None  # laid under the subject; default: none
     shadow_opacity: float | None  # 0..1; default 0.5
     shadow_blur_px: float | None  # 0..200; default 2 % of the subject's height
     shadow_offset_px: str | tuple[float, float] | None  # (right, down); default by the kind
 
 
-_CROPS = ("crop", "margin", "aspect", "canvas", "scale", "position", "circle")
+_CROPS = ("crop", "margin", "aspect", "canvas", "scale", "position", "circle", "flush")
 _OF_A_PICTURE = ("background_fit", "background_position", "background_color")
 _SIDES = ("top", "right", "bottom", "left")
 
@@ -182,6 +184,7 @@ def _fill_crop(crop: options_pb2.Crop, given: Mapping[str, Any]) -> None:
     if "position" in given:
         crop.position_x, crop.position_y = _pair("position", given["position"])
     crop.circle = bool(given.get("circle", False))
+    crop.flush = bool(given.get("flush", False))
 
 
 def _kind(background: ImageInput) -> str:

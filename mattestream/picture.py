@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mattestream.errors import BadImage
 from mattestream.pixels import PIXEL_FORMATS, PixelFormatName
-from mattestream.shared_frame import SharedFrame
+from mattestream.shared_frame import FrameInPlace
 from mattestream.v1 import image_pb2
 from mattestream.values import choose
 
@@ -47,7 +47,7 @@ ImageInput = Union[
     BinaryIO,
     ReadableFile,
     image_pb2.Image,
-    SharedFrame,
+    FrameInPlace,
 ]
 
 
@@ -57,14 +57,14 @@ def build_image(image: ImageInput) -> image_pb2.Image:
     Args:
         image: the bytes of an image file, a path, an open binary file, pixels as a uint8 array of
             (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, a Pillow image (its pixels as they
-            are: an orientation in its EXIF is not applied), a frame of `SharedFrames`, or a ready
-            message, as `raw_image` makes one.
+            are: an orientation in its EXIF is not applied), a frame of `SharedFrames`, a
+            `CudaFrame`, or a ready message, as `raw_image` makes one.
 
     Raises:
         BadImage: the file cannot be read, or the array has another type or shape.
     """
-    if isinstance(image, SharedFrame | image_pb2.Image):
-        return image.message() if isinstance(image, SharedFrame) else image
+    if isinstance(image, FrameInPlace | image_pb2.Image):
+        return image.message() if isinstance(image, FrameInPlace) else image
     if isinstance(image, bytes | bytearray | memoryview):
         return image_pb2.Image(encoded=bytes(image))  # bytes of bytes are no copy
     if isinstance(image, np.ndarray):

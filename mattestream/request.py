@@ -29,10 +29,10 @@ from mattestream.keywords import (
 )
 from mattestream.look import BLUR, fill_background, refuse_without_background, with_look
 from mattestream.picture import ImageInput, build_image, is_pillow
-from mattestream.shared_frame import SharedFrame
+from mattestream.shared_frame import FrameInPlace
 from mattestream.subject import fill_subject
 from mattestream.treatment import TreatmentKeywords, fill_treatment
-from mattestream.v1 import options_pb2, removal_pb2
+from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
 # What the fields can hold; narrower ranges are the server's rules.
@@ -94,7 +94,9 @@ def build_options(
             )
         return options
     check_known(treatment, RemoveKeywords)
-    given, background = with_look(treatment, background)
+    given, looks_background = with_look(treatment, background)
+    if output in (None, "composite", "tensor"):
+        background = looks_background
     message = options_pb2.RemoveOptions(keep_metadata=keep_metadata)
     if model is not None:
         message.model = model
@@ -134,7 +136,7 @@ def _behind(
 def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.RemoveRequest:
     """One image and its options as the request of `Remove`."""
     request = removal_pb2.RemoveRequest(image=build_image(image), options=build_options(**keywords))
-    if isinstance(image, SharedFrame):
+    if isinstance(image, FrameInPlace):
         image.ask(request.options)
     return request
 
@@ -222,6 +224,9 @@ def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
         pts=whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
         image=build_image(frame.image),
     )
-    if isinstance(frame.image, SharedFrame) and (target := frame.image.target()) is not None:
-        message.shared_memory_output.CopyFrom(target)
+    if isinstance(frame.image, FrameInPlace) and (target := frame.image.target()) is not None:
+        if isinstance(target, image_pb2.SharedMemoryRange):
+            message.shared_memory_output.CopyFrom(target)
+        else:
+            message.cuda_memory_output.CopyFrom(target)
     return removal_pb2.RemoveStreamRequest(frame=message)

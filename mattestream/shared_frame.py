@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mattestream.cuda_frame import CudaFrame
 from mattestream.errors import (
     BadImage,
     Cancelled,
@@ -186,13 +187,16 @@ def _target(layout: Layout, name: str) -> image_pb2.SharedMemoryRange | None:
     )
 
 
-def shared_of(image: object) -> SharedFrame | None:
-    """`image` when it is a frame of a ring."""
-    return image if isinstance(image, SharedFrame) else None
+FrameInPlace = SharedFrame | CudaFrame  # one whose pixels stay where they are
+
+
+def shared_of(image: object) -> FrameInPlace | None:
+    """`image` when it is a frame of a ring, or on a GPU."""
+    return image if isinstance(image, FrameInPlace) else None
 
 
 @contextmanager
-def in_flight(frame: SharedFrame | None) -> Iterator[None]:
+def in_flight(frame: FrameInPlace | None) -> Iterator[None]:
     """A block in which a single request for `frame` is under way.
 
     Raises:

@@ -55,6 +55,8 @@ def half_twin(weights: VerifiedWeights, cache_dir: Path) -> VerifiedWeights:
         model = onnx.load(weights.path)
         if _is_half(model, onnx.TensorProto.FLOAT16):
             return weights
+        for index, node in enumerate(model.graph.node):
+            node.name = node.name or f"node-{index}"  # its casts are named after it
         with _converting, warnings.catch_warnings(record=True) as cut:
             warnings.simplefilter("always")  # a sentence per value that is cut
             # keep_io_types=False: a batch is then half the bytes on its way in and out, and the

@@ -180,6 +180,7 @@ class App:
             api_keys,
             self.metrics,
             self.admission,
+            costs=self.remover.costs,
             clock=clock,
         )
         self._models = ModelsService(self.host)
@@ -256,7 +257,7 @@ class App:
             await self.http.stop_batches()
         is_empty = await self.gate.wait_empty(self.config.drain_s * STREAMS_SHARE)
         if not is_empty:
-            self.removal.close_streams()
+            self.removal.streams.close()
             self.inference.streams.close()
             is_empty = await self.gate.wait_empty(self.config.drain_s * (1 - STREAMS_SHARE))
         cut = self.gate.calls

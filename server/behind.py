@@ -1,7 +1,7 @@
 """Pictures that are put behind subjects: decoded once, whoever asks first.
 
 Made by `server.options.background`; `server.looks` asks for the pixels, `server.remover` for what
-they take, and `server.services.removal` holds a stream's for as long as the stream lives.
+they take, and `server.services.streams` holds a stream's for as long as the stream lives.
 """
 
 from __future__ import annotations

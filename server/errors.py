@@ -1,6 +1,6 @@
 """The one table from exceptions to gRPC statuses, and the only place that knows status codes.
 
-`server.interceptors` ends calls with it, `server.services.removal` answers failed frames with it.
+`server.interceptors` ends calls with it, `server.services.streams` answers failed frames with it.
 Exceptions are raised where the fact is known and carry the sentence for the caller; what is not in
 the table is ours to explain: the caller gets "internal error" with the request's id, the log the
 trace under the same id.

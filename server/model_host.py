@@ -8,7 +8,7 @@ Lives on the event loop; whatever takes time runs in the host's own thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +16,7 @@ from enum import StrEnum
 from kernels.device import Device
 from server.replica import Replica
 from server.replica_loader import ReplicaLoader
+from server.streams.memory import StreamMemory
 from server.workers import Stage, Workers
 
 
@@ -62,20 +63,26 @@ class Hosted:
         return all(replica.is_lost for replica in self.replicas)
 
     @contextmanager
-    def used(self, *, gpu: int | None = None, home: object = None) -> Iterator[Replica]:
-        """The replica with the fewest users, one more for as long as the block lasts.
+    def used(
+        self, *, gpu: int | None = None, memory: StreamMemory | None = None
+    ) -> Iterator[Replica]:
+        """The replica with the fewest users, one more for as long as the block lasts; for a frame
+        of a stream that remembers, the one where its memory lies.
 
         A lost one fails at once and would look idle: it gets no image while another lives.
 
         Args:
             gpu: the one that it must run on; None: whichever.
-            home: the replica to take where it is one of them.
+            memory: of the stream that it is for, where it remembers something.
 
         Raises:
             NotOnThatGpu: none does.
         """
         fitting = self.replicas if gpu is None else self._on(gpu)
-        replica = min(fitting, key=lambda each: (each.is_lost, each is not home, each.users))
+        if memory is None:
+            replica = min(fitting, key=lambda each: (each.is_lost, each.users))
+        else:
+            replica = self._home_of(memory, fitting)
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -98,6 +105,21 @@ class Hosted:
                 f"{where}: send the bytes in the message, or name memory of a GPU that it runs on"
             )
         return there
+
+    def _home_of(self, memory: StreamMemory, fitting: Sequence[Replica]) -> Replica:
+        """Where a stream is at home; of a new one, where the fewest are: all may be idle when it
+        begins, and they will be busy together. One whose frames come from another GPU moves there
+        and begins anew.
+        """
+        for home in fitting:
+            if home is memory.home and not home.is_lost:
+                return home
+        home = min(fitting, key=lambda each: (each.is_lost, len(each.streams), each.users))
+        for each in self.replicas:
+            each.streams.discard(memory)
+        home.streams.add(memory)
+        memory.home = home
+        return home
 
 
 @dataclass(slots=True, eq=False)
@@ -179,14 +201,18 @@ class ModelHost:
 
     @contextmanager
     def use(
-        self, name: str | None, *, gpu: int | None = None, home: object = None
+        self,
+        name: str | None,
+        *,
+        gpu: int | None = None,
+        memory: StreamMemory | None = None,
     ) -> Iterator[Replica]:
         """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
             gpu: the one that the request's pictures lie on; None: on none.
-            home: the one to take while it works, since a stream's memory lies there.
+            memory: of the stream that it is for, where it remembers something.
 
         Raises:
             NotOnThatGpu: the model does not run there.
@@ -203,7 +229,7 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        with slot.hosted.used(gpu=gpu, home=home) as replica:
+        with slot.hosted.used(gpu=gpu, memory=memory) as replica:
             yield replica
 
     async def load(self, name: str) -> Hosted:

@@ -170,10 +170,7 @@ class Remover:
             ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         job.deadline.check(job.doing)
-        home = None if job.memory is None else job.memory.home
-        with self._host.use(job.options.model, gpu=job.gpu, home=home) as replica:
-            if job.memory is not None:
-                job.memory.home = replica
+        with self._host.use(job.options.model, gpu=job.gpu, memory=job.memory) as replica:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):

@@ -1,7 +1,7 @@
 """Bytes to messages: what is damaged is refused, and so is a field that this server does not know,
 at any depth, so that a newer client never gets less than it asked for.
 
-`server.interceptors` reads every request with it; `server.services.removal` looks at a stream's
+`server.interceptors` reads every request with it; `server.services.streams` looks at a stream's
 messages one by one, because a bad frame does not end its stream.
 """
 

@@ -1,8 +1,8 @@
 """Keys a picture on the colour of its screen: alpha and the subject's own colours at full size.
 
 Called by `server.key_pipeline` for the `chroma-key` model; twin of `kernels.reference.chroma_key`,
-which gives the method. What is plainly screen or plainly subject is told apart on whole numbers; the rest
-happens in the tiles alone that hold an edge, the screen's light, or noise.
+which gives the method. What is plainly screen or plainly subject is told apart on whole numbers;
+the rest happens in the tiles alone that hold an edge, the screen's light, or noise.
 """
 
 from __future__ import annotations

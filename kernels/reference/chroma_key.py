@@ -92,8 +92,9 @@ def chroma_key(
 
 
 def width_of_edge(tolerance: float, softness: float) -> float:
-    """The share of subject, above `tolerance`, over which alpha goes from 0 to 1: what holds nothing
-    of the screen stays opaque, however soft the edge is asked for.
+    """The share of subject, above `tolerance`, over which alpha goes from 0 to 1.
+
+    What holds nothing of the screen stays opaque, however soft the edge is asked for.
     """
     return max(min(softness, 1 - tolerance), 1 / 255)
 

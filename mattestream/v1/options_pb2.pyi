@@ -440,7 +440,9 @@ class BackgroundBlur(_message.Message):
 
     RADIUS_PX_FIELD_NUMBER: _builtins.int
     radius_px: _builtins.float
-    """Standard deviation in pixels of the source. 0..200, default 12."""
+    """Standard deviation in pixels of the source. 0..200. Default: 1 % of the source's longer side, so that pictures of all
+    sizes look alike.
+    """
     def __init__(
         self,
         *,
@@ -566,6 +568,7 @@ class Crop(_message.Message):
     POSITION_Y_FIELD_NUMBER: _builtins.int
     CIRCLE_FIELD_NUMBER: _builtins.int
     KEEP_SIZE_FIELD_NUMBER: _builtins.int
+    FLUSH_FIELD_NUMBER: _builtins.int
     aspect: _builtins.float
     """Width divided by height of the result; not with both sides of a canvas. 0.1..10. Default: as it falls out, 1 for a
     circle.
@@ -589,6 +592,11 @@ class Crop(_message.Message):
     keep_size: _builtins.bool
     """The result has the source's size and the subject its own, moved to its position; not with margins, an aspect, a
     canvas or a scale.
+    """
+    flush: _builtins.bool
+    """Where the source's own edge cuts the subject off, the result's edge does so too: on that side there is no margin, and
+    the subject stands at it, whatever position says. A portrait then does not float above its cut. Cut off on
+    two opposite sides, it fills the result from one to the other, and the aspect cuts its other sides. Default false.
     """
     @_builtins.property
     def margin_top(self) -> Global___Length:
@@ -621,10 +629,11 @@ class Crop(_message.Message):
         position_y: _builtins.float | None = ...,
         circle: _builtins.bool = ...,
         keep_size: _builtins.bool = ...,
+        flush: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_aspect", b"_aspect", "_position_x", b"_position_x", "_position_y", b"_position_y", "_scale", b"_scale", "aspect", b"aspect", "margin_bottom", b"margin_bottom", "margin_left", b"margin_left", "margin_right", b"margin_right", "margin_top", b"margin_top", "position_x", b"position_x", "position_y", b"position_y", "scale", b"scale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aspect", b"_aspect", "_position_x", b"_position_x", "_position_y", b"_position_y", "_scale", b"_scale", "aspect", b"aspect", "canvas_height", b"canvas_height", "canvas_width", b"canvas_width", "circle", b"circle", "keep_size", b"keep_size", "margin_bottom", b"margin_bottom", "margin_left", b"margin_left", "margin_right", b"margin_right", "margin_top", b"margin_top", "position_x", b"position_x", "position_y", b"position_y", "scale", b"scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aspect", b"_aspect", "_position_x", b"_position_x", "_position_y", b"_position_y", "_scale", b"_scale", "aspect", b"aspect", "canvas_height", b"canvas_height", "canvas_width", b"canvas_width", "circle", b"circle", "flush", b"flush", "keep_size", b"keep_size", "margin_bottom", b"margin_bottom", "margin_left", b"margin_left", "margin_right", b"margin_right", "margin_top", b"margin_top", "position_x", b"position_x", "position_y", b"position_y", "scale", b"scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__aspect: _TypeAlias = _typing.Literal["aspect"]  # noqa: Y015
     _WhichOneofArgType__aspect: _TypeAlias = _typing.Literal["_aspect", b"_aspect"]  # noqa: Y015

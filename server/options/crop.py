@@ -25,6 +25,7 @@ RULES: Mapping[str, Rule] = {
     "crop.position_y": _SHARE,
     "crop.circle": Built(),
     "crop.keep_size": Built(),
+    "crop.flush": Built(),
 }
 
 
@@ -51,6 +52,7 @@ def read_crop(message: options_pb2.RemoveOptions) -> Crop | None:
             ),
             circle=crop.circle,
             keep_size=crop.keep_size,
+            flush=crop.flush,
         )
     except ValueError as error:
         raise InvalidOption(f"option crop: {error}") from None

@@ -1,6 +1,6 @@
 """Ranges of requests to sources and targets: every use passes the policy, then the bounds.
 
-`server.services.removal` asks here for images and results that lie in shared memory. Bytes are read
+`server.services.intake` asks here for images and results that lie in shared memory. Bytes are read
 later, in a worker and after admission (`SharedSource.read`): a refused frame costs no copy.
 """
 

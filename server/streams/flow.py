@@ -1,6 +1,6 @@
 """Frames in, answers out: a reader and a writer with a bounded window between them.
 
-`server.services.removal` makes one per RemoveStream call, `server.kserve.streams` one per
+`server.services.streams` makes one per RemoveStream call, `server.kserve.streams` one per
 ModelStreamInfer call. Reader and writer are separate tasks
 because a serial read-work-write loop deadlocks once the client's frames and our answers both fill
 their flow-control windows. In order, a frame holds its place in the window from before it is read

@@ -108,6 +108,7 @@ class OtherProcess:
         self.is_this_process = is_this_process
         self.has_ended = False
         self.blocks: list[EmulatedMemory] = []
+        self.handles: dict[int, bytes] = {}  # by address; of one allocation always the same
 
     def share(self, content: NDArray[np.uint8] | int) -> tuple[bytes, EmulatedMemory]:
         """New memory, and the handle of it.
@@ -118,9 +119,10 @@ class OtherProcess:
         nbytes = content if isinstance(content, int) else content.nbytes
         block = EmulatedMemory(nbytes, guarded=True)
         self.blocks.append(block)
+        handle = self.handles[block.address] = DRIVER.export(block, self.gpu, self)
         if not isinstance(content, int):
             block.array[:] = content.reshape(-1)
-        return DRIVER.export(block, self.gpu, self), block
+        return handle, block
 
     def ends(self) -> None:
         """The process is gone: its handles open no more, what is open stays."""

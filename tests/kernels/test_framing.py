@@ -60,6 +60,43 @@ def test_a_scale_that_came_as_a_32_bit_float_means_the_same():
     assert frame(Crop(scale=0.800000011920929), BOX, SOURCE) == frame(Crop(scale=0.8), BOX, SOURCE)
 
 
+@pytest.mark.parametrize(
+    ("source_wh", "expected"),
+    [
+        ((400, 150), Frame(90, 30, 220, 120, 220, 120)),  # cut off below: no margin, at the bottom
+        ((300, 400), Frame(80, 45, 220, 110, 220, 110)),  # on the right: at the right
+        ((400, 400), Frame(90, 45, 220, 110, 220, 110)),
+    ],
+)
+def test_a_subject_cut_off_by_the_source_stands_flush_with_the_results_edge(source_wh, expected):
+    margins = {f"margin_{side}": Length(10, "px") for side in ("left", "right")}
+    margins |= {f"margin_{side}": Length(5, "percent") for side in ("top", "bottom")}
+    crop = Crop(**margins, aspect=2.0 if source_wh[1] != 150 else 220 / 120, flush=True)
+    assert frame(crop, BOX, source_wh) == expected
+
+
+def test_flush_goes_before_position_and_not_without_an_edge():
+    crop = Crop(aspect=1.0, position=(0.5, 0.0), flush=True)
+    assert frame(crop, BOX, (400, 150)).top == -50  # its last row is the source's
+    assert frame(crop, BOX, (400, 151)).top == 50
+    assert frame(crop, BOX) == frame(Crop(aspect=1.0, position=(0.5, 0.0)), BOX)
+
+
+def test_a_subject_cut_off_on_two_sides_fills_the_result_between_them():
+    high = Crop(aspect=1.0, margin_left=Length(10, "percent"), flush=True)
+    box = (100, 0, 300, 100)
+    assert frame(high, box, (400, 100)) == Frame(150, 0, 100, 100, 100, 100)
+    # Around most of the subject, and never further out than its margin.
+    assert frame(high, box, (400, 100), (180.0, 60.0)).left == 130
+    assert frame(high, box, (400, 100), (101.0, 60.0)).left == 80
+    wide = Crop(aspect=4.0, flush=True)
+    assert frame(wide, (0, 50, 200, 150), (200, 400)) == Frame(0, 75, 200, 50, 200, 50)
+    # Where the aspect leaves room for all of it, nothing is cut.
+    assert frame(wide, (100, 0, 300, 100), (400, 100)) == Frame(0, 0, 400, 100, 400, 100)
+    scaled = Crop(aspect=1.0, scale=0.5, flush=True)
+    assert frame(scaled, (100, 0, 300, 100), (400, 100))[2:4] == (400, 400)
+
+
 def test_a_circle_alone_asks_for_a_square():
     assert frame(Crop(circle=True), BOX, SOURCE)[4:] == (200, 200)
 

@@ -18,9 +18,9 @@ from models.manifest import read_manifest
 from models.onnx_device_engine import OnnxDeviceEngine, Provider
 from models.weights import VerifiedWeights, sha256_of
 from tests.fakes.emulated_device import EmulatedDevice
+from tests.fakes.recurrent_onnx import write_echo
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cuda.arrays import empty, get, put
-from tests.models.test_recurrent import write_echo
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from models.weights import VerifiedWeights, sha256_of
 from server.streams.memory import StreamMemory
 from tests.fakes.emulated_device import EmulatedDevice
 from tests.fakes.emulated_engine import EmulatedRegistry
+from tests.fakes.recurrent_onnx import write_echo, write_pan
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cuda.arrays import get, put
-from tests.models.test_recurrent import write_echo
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -153,10 +153,13 @@ def write_scaled(folder: Path, operator: str) -> None:
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.8])
-def test_a_recurrent_network_is_handed_what_it_is_on_the_cpu(tmp_path: Path, smooth: float) -> None:
-    write_echo(tmp_path)
-    there, here = There(tmp_path, "echo", smooth), Here(tmp_path, "echo", smooth)
-    for rgb in frames(16, 16):
+@pytest.mark.parametrize(("name", "size_hw"), [("echo", (16, 16)), ("pan", (32, 48))])
+def test_a_recurrent_network_is_handed_what_it_is_on_the_cpu(
+    tmp_path: Path, name: str, size_hw: tuple[int, int], smooth: float
+) -> None:
+    write_pan(write_echo(tmp_path))
+    there, here = There(tmp_path, name, smooth), Here(tmp_path, name, smooth)
+    for rgb in frames(*size_hw):
         assert np.abs(there.show(rgb) - here.show(rgb)).max() <= 4e-3
     here.model.close()
 
@@ -184,6 +187,18 @@ def test_a_frame_that_failed_is_as_if_it_had_not_been(tmp_path: Path, name: str)
         if number in (0, 3, 4):
             with_failures.show(255 - rgb, fails=True)
         assert np.array_equal(with_failures.show(rgb), without.show(rgb))
+
+
+def test_tensors_that_a_caller_prepared_are_first_frames(tmp_path: Path) -> None:
+    write_echo(tmp_path)
+    there = There(tmp_path, "echo", 0.0)
+    model, image = there.model, np.full((1, 3, 16, 16), 0.5, np.float32)
+    for _ in range(2):
+        there.show(np.full((16, 16, 3), 200, np.uint8))
+        came, answer = model.batches[0].enqueue_tensors(image, model.stream)
+        there.device.synchronize(model.stream)  # type: ignore[arg-type]
+        del came
+        assert (answer.array.view(np.float32) == 0.25).all()
 
 
 def test_another_size_and_a_freed_state_begin_anew(tmp_path: Path) -> None:

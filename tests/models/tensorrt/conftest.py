@@ -12,8 +12,8 @@ from models.manifest import read_manifest
 from models.tensorrt_library import open_tensorrt
 from models.tensorrt_plans import PlanRequest
 from models.weights import VerifiedWeights, sha256_of
+from tests.fakes.recurrent_onnx import write_echo, write_pan
 from tests.fakes.tiny_onnx import write_tiny_model
-from tests.models.test_recurrent import write_echo
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +39,22 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
-def echo(tmp_path):
-    """A small recurrent network as it is on a device: its manifest and weights."""
-    manifest = read_manifest(write_echo(tmp_path) / "echo.toml")
-    return fixed_twin(manifest, verified(tmp_path / "echo.onnx"), tmp_path / "cache")
+def recurrent(tmp_path):
+    """A function that gives a small recurrent network as it is on a device: its manifest and
+    weights.
+    """
+
+    def write(name):
+        manifest = read_manifest(write_pan(write_echo(tmp_path)) / f"{name}.toml")
+        return fixed_twin(manifest, verified(tmp_path / f"{name}.onnx"), tmp_path / "cache")
+
+    return write
+
+
+@pytest.fixture
+def echo(recurrent):
+    """alpha = after = the mean of brightness and `before`."""
+    return recurrent("echo")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ which the blend's ramps (an eighth of the difference for each level) can double:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 from kernels.device import DeviceError
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2, removal_pb2_grpc
 from models.registry import Registry
+from models.stream_state import StreamState
 from models.target import Target
 from server.app import App
 from server.config import Config
 from tests.fakes.emulated_engine import EmulatedRegistry
+from tests.fakes.recurrent_onnx import write_echo
 from tests.fakes.tiny_onnx import write_tiny_model
-from tests.models.test_recurrent import write_echo
 from tests.server.device.test_served import serving
 from tests.server.fakes import config_message, eventually, request
 
@@ -231,8 +233,8 @@ async def test_a_broken_stream_goes_on_with_what_the_device_remembers(
         stream, _ = await opened(removal, options=options, resume_id="cam-1")
         await frame_of(stream, flat(first))
         stream.cancel()
-        await eventually(lambda: len(app.removal.parked) == 1, "what it remembers is kept")
-        assert app.removal.parked.nbytes > 2 * (16 * 16)
+        await eventually(lambda: len(app.removal.streams.parked) == 1, "what it remembers is kept")
+        assert app.removal.streams.parked.nbytes > 2 * (16 * 16)
         stream, started = await opened(removal, options=options, resume_id="cam-1")
         assert started.resumed
         assert (await alpha_of(stream, flat(second)))[0, 0] == pytest.approx(shown, abs=1)
@@ -244,7 +246,22 @@ def blocks(registry: EmulatedRegistry, model: str) -> int:
     return len(registry.loaded[model].device._blocks)  # type: ignore[attr-defined]
 
 
-async def test_what_a_device_keeps_of_a_stream_is_freed_with_the_stream(folder: Path) -> None:
+@pytest.fixture
+def freed_on(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that freed what a device kept of a stream."""
+    threads, free = [], StreamState.free
+
+    def note(state: StreamState) -> None:
+        threads.append(threading.current_thread())
+        free(state)
+
+    monkeypatch.setattr(StreamState, "free", note)
+    return threads
+
+
+async def test_what_a_device_keeps_of_a_stream_is_freed_with_the_stream(
+    folder: Path, freed_on: list[threading.Thread]
+) -> None:
     async with serving(folder) as (_, registry, removal):
         for ending in ("done", "cancelled"):
             await removal.Remove(request())  # its slot has memory now
@@ -259,22 +276,27 @@ async def test_what_a_device_keeps_of_a_stream_is_freed_with_the_stream(folder: 
             await eventually(
                 lambda before=before: blocks(registry, "tiny") == before, "its memory is freed"
             )
+    # Freeing waits for the device: the event loop must not.
+    assert len(freed_on) == 2
+    assert threading.current_thread() not in freed_on
 
 
 async def test_what_is_kept_of_broken_streams_is_freed_when_it_is_too_much_or_unfit(
-    folder: Path,
+    folder: Path, freed_on: list[threading.Thread]
 ) -> None:
     async with serving(folder, max_streams=2) as (app, registry, removal):
         await removal.Remove(request())  # its slot has memory now
         before = blocks(registry, "tiny")
         for name in ("a", "b", "c"):
             await film(removal, [flat(90)], options=SMOOTH, resume_id=name)
-        await eventually(lambda: len(app.removal.parked) == 2, "two are kept")
+        await eventually(lambda: len(app.removal.streams.parked) == 2, "two are kept")
         await eventually(lambda: blocks(registry, "tiny") == before + 2, "the oldest is freed")
         other = options_pb2.RemoveOptions(temporal=options_pb2.Temporal(smooth=0.5))
         stream, started = await opened(removal, options=other, resume_id="c")
         assert not started.resumed
         await eventually(lambda: blocks(registry, "tiny") == before + 1, "what did not fit is")
+        assert len(freed_on) == 2
+        assert threading.current_thread() not in freed_on
         await stream.done_writing()
 
 
@@ -285,10 +307,10 @@ async def test_an_unloaded_model_leaves_nothing_and_its_streams_begin_anew(folde
         stream, _ = await opened(removal, options=options, resume_id="cam-1")
         await frame_of(stream, flat(80))
         await stream.done_writing()
-        await eventually(lambda: len(app.removal.parked) == 1, "what it remembers is kept")
-        assert app.removal.parked.nbytes > 0
+        await eventually(lambda: len(app.removal.streams.parked) == 1, "what it remembers is kept")
+        assert app.removal.streams.parked.nbytes > 0
         await app.host.unload("echo")
-        assert app.removal.parked.nbytes == 0
+        assert app.removal.streams.parked.nbytes == 0
         assert device is registry.loaded["echo"].device
         await app.host.load("echo")
         stream, started = await opened(removal, options=options, resume_id="cam-1")
@@ -318,8 +340,8 @@ async def test_a_stream_that_remembers_stays_on_its_device(
     async with serving(folder, model="echo") as (app, _, removal):
         hosted = app.host.state("echo")[1]
         assert hosted is not None
-        streams = [(await opened(removal, options=PLAIN))[0] for _ in range(2)]
-        devices: list[list[str]] = [[], []]
+        streams = [(await opened(removal, options=PLAIN))[0] for _ in range(4)]
+        devices: list[list[str]] = [[] for _ in streams]
         for number in range(6):
             for place, stream in enumerate(streams):
                 frame = await frame_of(stream, flat(80))
@@ -329,7 +351,12 @@ async def test_a_stream_that_remembers_stays_on_its_device(
                 assert shown == pytest.approx(80 - 80 / 2 ** (number + 1), abs=1)
             # Whatever is idler now: a stream's own device is asked.
             hosted.replicas[number % 2].users += 1
-        assert [len(set(names)) for names in devices] == [1, 1]
+        assert [len(set(names)) for names in devices] == [1] * 4
+        # They begin one after the other, when both devices are idle.
+        assert sorted(names[0] for names in devices) == [
+            *("emulated:0 g++", "emulated:0 g++"),
+            *("emulated:1 g++", "emulated:1 g++"),
+        ]
         lost = devices[0][0]
         for replica in hosted.replicas:
             replica.users = 0
@@ -357,8 +384,8 @@ async def test_a_lost_device_forgets_its_streams(
             await stream.write(message(flat(100)))
             assert "is lost" in (await stream.read()).frame.error.message
         await stream.done_writing()
-        await eventually(lambda: len(app.removal.parked) == 1, "the stream is over")
-        assert app.removal.parked.nbytes == 0
+        await eventually(lambda: len(app.removal.streams.parked) == 1, "the stream is over")
+        assert app.removal.streams.parked.nbytes == 0
         assert blocks(registry, "tiny") < kept
 
 
