@@ -74,6 +74,7 @@ def test_the_variants_take_every_layout_and_every_output():
 
 
 @needs_gcc
+@pytest.mark.slow
 def test_the_small_flow_replays_graphs_only(device: Device):
     runs = small_flow.run(device)
     assert runs >= small_flow._ROUNDS * len(small_flow.SIZES) * 4

@@ -84,6 +84,7 @@ def test_a_second_copy_is_found(model: DeviceModel):
 
 
 @needs_gcc
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_streams_that_remember_pass_on_the_emulated_device(late: bool):
     found = list(streams.check(EmulatedDevice(late=late)))
