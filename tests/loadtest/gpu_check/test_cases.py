@@ -1,4 +1,4 @@
-"""The cases of `make gpu-check`: what each launches, the bytes that it moves, what it is held to."""
+"""The cases of `make gpu-check`: what each launches, which bytes it moves, what it is held to."""
 
 from __future__ import annotations
 
