@@ -28,7 +28,7 @@ class Mix:
     """Shares of the kinds of sample (they need not add up to 1) and of the sources.
 
     `lifted` is the share of composed subjects that come from masked photos and not from cut-outs,
-    `beside` that of grounds which are a masked photo's strip beside its subject.
+    `beside` that of grounds which are a strip beside the subject of a masked photo.
     """
 
     photo: float

@@ -17,6 +17,7 @@ import argparse
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -86,8 +87,8 @@ def fill(net: MatteNet, filters: list[Filters]) -> None:
     wanted = [tuple(conv.weight.shape) for conv, _ in places]
     found = [tuple(one.weight.shape) for one in filters]
     if wanted != found:
-        at = next((n for n, pair in enumerate(zip(wanted, found)) if pair[0] != pair[1]), -1)
-        seen, asked = (shapes[at] if shapes else None for shapes in (found, wanted))
+        pairs = zip_longest(found, wanted)  # None where one of them has no more
+        seen, asked = next(pair for pair in pairs if pair[0] != pair[1])
         raise ValueError(
             f"the file has {len(found)} convolutions and the configuration {len(wanted)}; the "
             f"first that differ are {seen} and {asked}: name the configuration of this file"
