@@ -94,8 +94,9 @@ def test_a_stream_that_breaks_gives_its_frames_back_as_new_ones(address: str, pr
         assert after != before  # those that were on their way are new
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_leaves_the_ring_usable_for_the_next(
-    prefix: str, tmp_path: Path
+    prefix: str, address: str, tmp_path: Path
 ) -> None:
     write_tiny_model(tmp_path, "tiny")
     flags = ["--model", "tiny", "--model-dir", str(tmp_path), "--shared-memory", "mstest-"]
@@ -113,7 +114,7 @@ def test_a_server_that_dies_leaves_the_ring_usable_for_the_next(
             warnings.simplefilter("ignore")
             ending._log.close()  # type: ignore[union-attr]
         gc.collect()
-        with ServerProcess(flags) as server, Client(server.address) as client:
+        with Client(address) as client:
             frames = ring.fill(shade(n) for n in range(20))
             assert len(list(map(shown, client.remove_stream(frames, **AS_IS)))) == 20
 
