@@ -15,13 +15,20 @@ PROTO_PATHS     := $(PROTOS:protos/%=%)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-fast bench overload soak gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
+.PHONY: help demo picture serve test test-fast bench overload soak gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Start the server, stream real photos to it, write cut-outs to demo-output/.
 	$(BIN)/python -m mattestream demo --out demo-output
+
+# scikit-image's photo of Chelsea the cat, by Stefan van der Walt (CC0).
+picture: $(VENV)/.demo ## Make the README's picture anew, with the models as they are.
+	photo=$$($(BIN)/python -c 'from mattestream.cli.demo import sample_photos as s; print(s()[1])') && \
+	mkdir -p demo-output && \
+	$(BIN)/mattestream remove "$$photo" --model matte-m --refine best --force -o demo-output/picture.png && \
+	$(BIN)/python -m mattestream.cli.before_after "$$photo" demo-output/picture.png docs/images/chelsea.jpg
 
 serve: $(VENV)/.demo ## Start the server on 127.0.0.1:50051.
 	$(BIN)/python -m mattestream serve

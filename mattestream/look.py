@@ -17,7 +17,7 @@ from mattestream.v1 import image_pb2, options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
 if TYPE_CHECKING:
-    from mattestream.request import ImageInput
+    from mattestream.picture import ImageInput
 
 FitName = Literal["cover", "contain", "tile"]
 ShadowName = Literal["contact", "drop"]
@@ -35,37 +35,40 @@ SHADOWS: Mapping[str, options_pb2.ShadowKind.ValueType] = {
 BLUR, INPAINT = "blur", "inpaint"
 # What a look stands for; a keyword given besides goes before it.
 LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "studio": {"background": "white", "shadow": "contact", "margin": "8%"},
-    "avatar": {"circle": True, "margin": "8%"},
+    "studio": {"background": "white", "shadow": "contact", "margin": "8%", "flush": True},
+    "avatar": {"background": "#e6e8ec", "circle": True, "margin": "8%", "flush": True},
 }
 
 
 class LookKeywords(TypedDict, total=False):
     """Keywords of `remove` and `remove_stream` for the look of a result; None: the default.
 
-    Pixels are those of the source. Any of `margin` to `circle` cuts the result to the subject.
+    Pixels are those of the source. Any of `margin` to `flush` cuts the result to the subject.
     """
 
-    look: LookName | None  # "studio": white, contact shadow, margin of 8 %; "avatar": a circle
+    look: LookName | None  # "studio": white, contact shadow, margin; "avatar": a circle of grey
     background_fit: FitName | None  # of a picture: default "cover"
     background_position: str | tuple[float, float] | None  # (0..1, 0..1), left and top are 0
     background_color: str | None  # where the picture does not reach; default white
-    background_blur_px: float | None  # 0..200, standard deviation of "blur"; default 12
+    background_blur_px: float | None  # 0..200, standard deviation of "blur"; default: 1 % of the
+    # longer side
     crop: bool | None  # cut tight around the subject
     margin: str | float | Sequence[str | float] | None  # px or "8%"; one, or top, right, bottom,
     # left
     aspect: str | float | None  # width / height, or "16:9"
-    canvas: str | tuple[int, int] | None  # (width, height) of the result; 0: as it falls out
+    canvas: str | tuple[int, int] | None  # (width, height) of the result; 0: as it falls out;
+    # "source": of the source's size, and the subject keeps its own
     scale: float | None  # 0.1..1, share of the canvas that the subject's longer side takes
     position: str | tuple[float, float] | None  # where the subject stands; default (0.5, 0.5)
     circle: bool | None  # cut to a circle
+    flush: bool | None  # where the picture's edge cuts the subject off, so does the result's
     shadow: ShadowName | None  # laid under the subject; default: none
     shadow_opacity: float | None  # 0..1; default 0.5
     shadow_blur_px: float | None  # 0..200; default 2 % of the subject's height
     shadow_offset_px: str | tuple[float, float] | None  # (right, down); default by the kind
 
 
-_CROPS = ("crop", "margin", "aspect", "canvas", "scale", "position", "circle")
+_CROPS = ("crop", "margin", "aspect", "canvas", "scale", "position", "circle", "flush")
 _OF_A_PICTURE = ("background_fit", "background_position", "background_color")
 _SIDES = ("top", "right", "bottom", "left")
 
@@ -132,6 +135,19 @@ def fill_background(
         picture.color = given.get("background_color", "")
 
 
+def refuse_without_background(given: Mapping[str, Any]) -> None:
+    """Nothing when no keyword is about a picture behind the subject.
+
+    Raises:
+        InvalidRequest: one is, and nothing is there.
+    """
+    for name in _OF_A_PICTURE:
+        if name in given:
+            raise InvalidRequest(
+                f"{name} is set, but there is no background: give a picture for it, or leave it out"
+            )
+
+
 def fill_look(message: options_pb2.RemoveOptions, given: Mapping[str, Any]) -> None:
     """Puts crop and shadow of `given`, `LookKeywords` without None, into `message`.
 
@@ -159,13 +175,16 @@ def _fill_crop(crop: options_pb2.Crop, given: Mapping[str, Any]) -> None:
             _fill_length(getattr(crop, f"margin_{side}"), length)
     if "aspect" in given:
         crop.aspect = _aspect(given["aspect"])
-    if "canvas" in given:
+    if given.get("canvas") == "source":
+        crop.keep_size = True
+    elif "canvas" in given:
         crop.canvas_width, crop.canvas_height = _canvas(given["canvas"])
     if "scale" in given:
         crop.scale = number("scale", given["scale"])
     if "position" in given:
         crop.position_x, crop.position_y = _pair("position", given["position"])
     crop.circle = bool(given.get("circle", False))
+    crop.flush = bool(given.get("flush", False))
 
 
 def _kind(background: ImageInput) -> str:
@@ -210,7 +229,10 @@ def _aspect(value: Any) -> float:
 
 
 def _canvas(value: Any) -> tuple[int, int]:
-    allowed = 'width and height, as in (800, 600) or "800x600"; 0 for what shall fall out'
+    allowed = (
+        'width and height, as in (800, 600) or "800x600", with 0 for what shall fall out, or '
+        '"source"'
+    )
     parts = value.lower().split("x") if isinstance(value, str) else value
     if not isinstance(parts, Sequence) or len(parts) != 2:
         raise InvalidRequest(f"canvas is {value!r}: give {allowed}")

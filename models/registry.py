@@ -78,9 +78,10 @@ class Registry:
         manifests = self._catalogue[0]
         if name in manifests:
             return manifests[name]
-        near = difflib.get_close_matches(name, manifests, n=3) or self.names()
-        listed = ", ".join(f"'{other}'" for other in near) or "none"
-        raise ModelNotFound(f"there is no model '{name}': the nearest names are {listed}")
+        near = difflib.get_close_matches(name, manifests, n=3)
+        words = "the nearest names are" if near else "known are"
+        listed = ", ".join(f"'{other}'" for other in near or self.names()) or "none"
+        raise ModelNotFound(f"there is no model '{name}': {words} {listed}")
 
     def availability(self, name: str) -> str:
         """Why the model cannot be loaded and what to do, in a sentence; empty when it can be.

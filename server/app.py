@@ -29,11 +29,14 @@ from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config
 from server.config_key import ConfigError
+from server.cuda_memory.door import CudaMemory
 from server.device_losses import DeviceLosses
 from server.health import Health
 from server.interceptors import CallInterceptor
 from server.kserve.answers import Answers
+from server.kserve.cuda_regions import CudaRegions
 from server.kserve.pipeline_face import PipelineFace
+from server.kserve.regions import RegisteredMemory
 from server.kserve.service import InferenceService
 from server.kserve.shared_regions import SharedRegions
 from server.kserve.streams import InferenceStreams
@@ -132,6 +135,7 @@ class App:
         self.shared_memory = SharedMemory(
             Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
         )
+        self.cuda_memory = CudaMemory(is_on=config.cuda_shared_memory)
         self.segmenter = Segmenter(
             self.remover,
             self.prompter,
@@ -148,9 +152,12 @@ class App:
             config,
             segmenter=self.segmenter,
             shared_memory=self.shared_memory,
+            cuda_memory=self.cuda_memory,
             clock=clock,
         )
-        regions = SharedRegions(self.shared_memory)
+        regions = RegisteredMemory(
+            SharedRegions(self.shared_memory), CudaRegions(self.cuda_memory, self.host)
+        )
         self.inference = InferenceService(
             self.host,
             self.gate,
@@ -173,6 +180,7 @@ class App:
             api_keys,
             self.metrics,
             self.admission,
+            costs=self.remover.costs,
             clock=clock,
         )
         self._models = ModelsService(self.host)
@@ -249,7 +257,7 @@ class App:
             await self.http.stop_batches()
         is_empty = await self.gate.wait_empty(self.config.drain_s * STREAMS_SHARE)
         if not is_empty:
-            self.removal.close_streams()
+            self.removal.streams.close()
             self.inference.streams.close()
             is_empty = await self.gate.wait_empty(self.config.drain_s * (1 - STREAMS_SHARE))
         cut = self.gate.calls
@@ -274,7 +282,7 @@ class App:
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
         self.prompter.close()
-        self.inference.regions.close()
+        await self.inference.regions.close()
         self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)
 
@@ -292,14 +300,6 @@ class App:
 
     async def _listen(self) -> None:
         """The ports are open when this returns; health says NOT_SERVING."""
-        if self.config.metrics_port >= 0:
-            try:
-                self._metrics_server.start()
-            except OSError as error:
-                raise StartError(
-                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
-                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
-                ) from error
         await self.health.set_server(False)
         server = new_server(
             self.config,
@@ -312,6 +312,14 @@ class App:
         self._port = bind(server, self.config)
         await server.start()
         self._server = server
+        if self.config.metrics_port >= 0:
+            try:
+                self._metrics_server.start()
+            except OSError as error:
+                raise StartError(
+                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
+                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
+                ) from error
         if self.http is not None:
             await self.http.start()
 

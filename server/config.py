@@ -314,6 +314,12 @@ class Config:
         pattern=r"(?!sem\.)[A-Za-z0-9_-][A-Za-z0-9._-]{2,63}",
         words="3 to 64 of the letters, digits and . _ -, not beginning with a dot or with sem.",
     )
+    cuda_shared_memory: bool = key(
+        False,
+        bool,
+        "Whether callers on loopback or on the unix socket may name memory of the server's GPUs by "
+        "CUDA IPC handles instead of sending bytes (docs/shared-memory.md).",
+    )
     tls_cert: Path | None = key(  # noqa: RUF009
         None, Path, "PEM file with the server's certificate chain; switches TLS on.", optional=True
     )

@@ -42,6 +42,7 @@ def are_done(wanted: Plan) -> bool:
     return (
         wanted.refine in (Refine.OFF, Refine.FAST)
         and options.edges == Edges()
+        and options.subject is None
         and options.trimap is None
         and options.despill is None
         and options.format is not Format.ZIP  # its colours are the host's

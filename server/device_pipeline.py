@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
@@ -35,19 +35,33 @@ from models.device_model import DeviceModel
 from models.errors import EngineFailed
 from server import device_edges
 from server.codecs.decode import Decoded, decode
-from server.codecs.encode import encode_result
+from server.codecs.encode import Encoded, Packed, encode_result
 from server.codecs.header import Limits
 from server.codecs.raw import raw_to_rgb
+from server.cuda_memory.ranges import DeviceSource, OpenRange
+from server.device_intake import Found as FoundPicture
 from server.device_intake import Intake, JpegDecoder
+from server.device_sharing import CallersMemory, check_fits
 from server.device_slots import Slot, SlotRing
 from server.device_streams import DeviceStreams, Frames
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
-from server.job import Color, FlatUse, Format, Options, Output, RawSource, Refine, Source
+from server.job import (
+    Color,
+    FlatUse,
+    Format,
+    Options,
+    Output,
+    PixelFormat,
+    RawSource,
+    Refine,
+    Source,
+)
 from server.known_background import Found, close_found, find_drawing, why_not
 from server.pipeline import Opened, Outcome
 
 KEEP_BYTES = 4 << 30
+_RAW_FORMATS = {1: PixelFormat.GRAY8, 3: PixelFormat.RGB8, 4: PixelFormat.RGBA8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,22 @@ class DeviceOpened(Opened):
     source: Source
     decoded: Decoded | None  # None: raw pixels, or decoded on the device
     drawing: Found | None = None  # the subject, where the model need not be asked
+    target: OpenRange | None = None  # where the pixels go instead of to the host
+
+    @property
+    def is_finished_there(self) -> bool:
+        """True when the result is made on the device, and the host only packs it."""
+        return self.drawing is None and self.wanted.on_host is None
+
+    def deliver_to(self, target: OpenRange) -> None:
+        """Sends the result's pixels to `target`; to be said before the image is run.
+
+        Raises:
+            SharedMemoryWrong: the range is too small for them.
+        """
+        if self.is_finished_there:
+            check_fits(target, self.width, self.height, self.wanted.nbytes - HEADER_BYTES)
+        self.target = target
 
 
 class DevicePipeline:
@@ -110,6 +140,7 @@ class DevicePipeline:
         self._downloads = self._device.new_stream()
         self._intake = Intake(self._device, limits, jpeg)
         self._streams = DeviceStreams(model, self._slots.trim)
+        self._callers = CallersMemory(self._device, limits)
         self._uploading = threading.Lock()
         self._launching = threading.Lock()
         self._batches = deque(model.batches)
@@ -124,8 +155,9 @@ class DevicePipeline:
         """A slot of the ring; blocks while all are taken."""
         return self._slots.slot()
 
-    def open(self, source: Source, options: Options, seat: Slot) -> DeviceOpened:
-        """The image decoded into page-locked memory, its copy to the device under way.
+    def open(self, source: Source | DeviceSource, options: Options, seat: Slot) -> DeviceOpened:
+        """The image decoded into page-locked memory, its copy to the device under way; out of a
+        caller's device memory it is there.
 
         Raises:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.
@@ -134,15 +166,24 @@ class DevicePipeline:
         started = perf_counter()
         self._device.use()
         planned = plan(options, DEVICE_DEFAULTS)
-        found = self._intake.take(
-            source,
-            seat,
-            keep_metadata=options.keep_metadata,
-            needs_pixels=options.format is Format.ZIP
+        needs_pixels = (
+            options.format is Format.ZIP
             or not (planned.is_plain or device_edges.are_done(planned))
-            or options.flat_background.use is FlatUse.ON,
-            max_megapixels=options.max_megapixels,
+            or options.flat_background.use is FlatUse.ON
         )
+        found: FoundPicture | None = None
+        if isinstance(source, DeviceSource):
+            is_shrunk = options.max_megapixels > 0  # by the CPU
+            there, source = self._callers.take(source, seat, needs_pixels=needs_pixels or is_shrunk)
+            found = None if is_shrunk else there
+        if found is None:
+            found = self._intake.take(
+                source,
+                seat,
+                keep_metadata=options.keep_metadata,
+                needs_pixels=needs_pixels,
+                max_megapixels=options.max_megapixels,
+            )
         decoded_at = perf_counter()
         decoded, notes = found.decoded, found.decoded.notes if found.decoded else ()
         drawing: Found | None = None
@@ -228,7 +269,18 @@ class DevicePipeline:
         return copied
 
     def close(self, opened: DeviceOpened, answer: None, options: Options) -> Outcome:
-        """The result, encoded out of the slot's page-locked memory."""
+        """The result, encoded out of the slot's page-locked memory; where it was to go to a
+        caller's device memory it is there.
+        """
+        outcome = self._outcome(opened, options)
+        if opened.target is None or opened.is_finished_there:
+            return outcome
+        assert isinstance(outcome.encoded, Encoded)
+        self._device.use()
+        sent = self._callers.send(opened.slot, outcome.encoded, opened.target)
+        return replace(outcome, encoded=sent, copies=opened.slot.copies)
+
+    def _outcome(self, opened: DeviceOpened, options: Options) -> Outcome:
         if opened.drawing is not None:
             assert opened.decoded is not None
             return close_found(opened.decoded, opened.drawing, options, self.limits, opened.check)
@@ -243,18 +295,24 @@ class DevicePipeline:
         if edges is not None:
             statistics = device_edges.statistics_of(host, opened.width, opened.height)
         if opened.wanted.on_host is not None:
-            return self._close_on_host(opened, alpha_u8, opened.wanted.on_host, started)
+            # Since it was opened its wish for a subject has found somebody to ask.
+            asked = replace(opened.wanted.on_host, options=options)
+            return self._close_on_host(opened, alpha_u8, asked, started)
         if options.format is Format.ZIP:
             pixels, _ = _host_picture(opened)
         decoded = opened.decoded
         finished_at = perf_counter()
-        encoded = encode_result(
-            pixels,
-            alpha_u8,
-            options,
-            icc=decoded.icc if decoded else None,
-            dpi=decoded.dpi if decoded else None,
-        )
+        encoded: Packed
+        if opened.target is not None:
+            encoded = Encoded(None, b"", opened.width, opened.height, _RAW_FORMATS[channels])
+        else:
+            encoded = encode_result(
+                pixels,
+                alpha_u8,
+                options,
+                icc=decoded.icc if decoded else None,
+                dpi=decoded.dpi if decoded else None,
+            )
         return Outcome(
             encoded=encoded,
             statistics=statistics,
@@ -304,7 +362,8 @@ class DevicePipeline:
         """Waits for the copies under way; the pipeline is not used any more."""
         try:
             self._device.use()
-            for stream in (self._intake.stream, self._uploads, self._downloads):
+            mine = (self._intake.stream, self._callers.stream, self._uploads, self._downloads)
+            for stream in mine:
                 self._device.synchronize(stream)
         finally:
             self._batches.clear()
@@ -385,7 +444,10 @@ class DevicePipeline:
             )
             device.record(slot.finished, stream)
             device.wait_for(self._downloads, slot.finished)
-            to_host(device, address, host, self._downloads, slot.copies)
+            if opened.target is None or not opened.is_finished_there:
+                to_host(device, address, host, self._downloads, slot.copies)
+            else:
+                self._callers.deliver(slot, opened.wanted.nbytes, opened.target, self._downloads)
             device.record(slot.downloaded, self._downloads)
 
     def _cell_px(self, width: int, height: int) -> float:

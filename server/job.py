@@ -120,7 +120,7 @@ class PictureBehind:
 class BlurBehind:
     """The old background, blurred; 0 leaves it as it is."""
 
-    sigma_px: float = 12.0  # of the source, 0..200
+    sigma_px: float | None = None  # of the source, 0..200; None: by the source's size
     is_opaque = True
 
 

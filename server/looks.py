@@ -18,7 +18,14 @@ from kernels import cpu
 from kernels.backdrop import lay
 from kernels.cpu.blur_background import blur_background
 from kernels.cpu.composite_over import composite_over, over
-from kernels.cpu.crop import circle, crop_alpha, crop_background, crop_subject, visible_box
+from kernels.cpu.crop import (
+    circle,
+    crop_alpha,
+    crop_background,
+    crop_subject,
+    middle_of,
+    visible_box,
+)
 from kernels.cpu.inpaint import inpaint
 from kernels.cpu.shadow import Shadow, lay_shadow, shadow
 from kernels.framing import Crop, Frame, frame
@@ -27,6 +34,8 @@ from server.codecs.header import Limits
 from server.job import Behind, BlurBehind, Color, InpaintBehind, PictureBehind
 
 U8 = NDArray[np.uint8]
+# Of the source's longer side, at most 200 px of standard deviation.
+BLUR_SHARE = 0.01
 Wanted = Literal["cutout", "alpha", "composite", "colors"]
 
 
@@ -105,7 +114,13 @@ def dress(
 def _frame(crop: Crop, alpha_u8: U8, limits: Limits | None) -> Frame:
     height, width = alpha_u8.shape
     # Without a subject the whole source stands for it: the result is empty, but has its size.
-    shown = frame(crop, visible_box(alpha_u8) or (0, 0, width, height))
+    whole = (0, 0, width, height)
+    shown = frame(
+        crop,
+        visible_box(alpha_u8) or whole,
+        (width, height),
+        middle_of(alpha_u8) if crop.flush else None,
+    )
     megapixels = shown.columns * shown.rows / 1e6
     if limits is not None and (
         megapixels > limits.max_megapixels or max(shown.columns, shown.rows) > limits.max_side_px
@@ -139,6 +154,8 @@ def _composite(
         case PictureBehind():
             return _on_picture(behind, rgb, alpha, limits)
         case BlurBehind(sigma_px):
+            if sigma_px is None:
+                sigma_px = BLUR_SHARE * max(source[1].shape)
             old = blur_background(*source, sigma_px) if sigma_px else source[0]
             return over(rgb, alpha, old if shown is None else crop_background(old, shown))
         case InpaintBehind():

@@ -78,8 +78,13 @@ class Pipeline(Protocol):
     def seat(self) -> AbstractContextManager[Any]:
         """What one image needs from `open` to `close`: memory on the device, nothing on a CPU."""
 
-    def open(self, source: Source, options: Options, seat: Any) -> Any:
+    def open(self, source: Any, options: Options, seat: Any) -> Any:
         """The image decoded and prepared: an `Opened`.
+
+        Args:
+            source: a `server.job.Source`; on a GPU also a `server.cuda_memory.ranges.DeviceSource`.
+            options: what to make of it.
+            seat: from `seat`.
 
         Raises:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.
@@ -123,10 +128,13 @@ def remove_one(pipeline: Pipeline, source: Source, options: Options) -> Removed:
 
     Raises:
         ImageRejected: as `Pipeline.open`.
+        InvalidOption: a place that is pointed at does not lie in the image.
         EngineFailed: the engine could not run.
     """
     with pipeline.seat() as seat:
         opened = pipeline.open(source, options, seat)
+        if options.subject is not None:
+            options.subject.check(opened.width, opened.height)
         started = perf_counter()
         (answer,) = pipeline.run([opened])
         infer_ms = (perf_counter() - started) * 1e3

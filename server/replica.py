@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import structlog
 
-from kernels.device import DeviceError
+from kernels.device import Device, DeviceError
 from mattestream.v1 import report_pb2
 from models.errors import DeviceNotAvailable
 from models.key_model import KeyModel
@@ -49,6 +49,11 @@ class Replica:
     users: int = 0
     streams: WeakSet[StreamMemory] = field(default_factory=WeakSet)  # whose memory lies here
     is_lost: bool = False  # its device does nothing any more
+
+    @property
+    def gpu(self) -> Device | None:
+        """The GPU that it works on; None: the CPU."""
+        return getattr(self.model, "device", None)
 
     @asynccontextmanager
     async def seat(self) -> AsyncIterator[Any]:

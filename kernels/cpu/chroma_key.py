@@ -1,8 +1,8 @@
 """Keys a picture on the colour of its screen: alpha and the subject's own colours at full size.
 
-For the `chroma-key` model, which is not built yet; twin of `kernels.reference.chroma_key`, which
-gives the method. What is plainly screen or plainly subject is told apart on whole numbers; the rest
-happens in the tiles alone that hold an edge, the screen's light, or noise.
+Called by `server.key_pipeline` for the `chroma-key` model; twin of `kernels.reference.chroma_key`,
+which gives the method. What is plainly screen or plainly subject is told apart on whole numbers;
+the rest happens in the tiles alone that hold an edge, the screen's light, or noise.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from kernels.reference.chroma_key import (
     WEDGE,
     Rgb,
     axes,
+    width_of_edge,
 )
 
 U8 = NDArray[np.uint8]
@@ -65,7 +66,8 @@ def chroma_key(
         rgb_u8: (H, W, 3).
         key: the screen's colour, R G B 0..255; not grey.
         tolerance: 0..1, share of subject in a pixel up to which it is all screen.
-        softness: 0..1, width of the edge from there on to where it is all subject, as a share.
+        softness: 0..1, width of the edge from there on to where it is all subject, as a share; what
+            is left at most.
         despill: 0..1, how much of the screen's light is taken off the subject.
     """
     at = axes(key).astype(np.float32)
@@ -86,7 +88,7 @@ def chroma_key(
         own = rgb_u8[box.view].astype(np.float32)
         share = _share(own, screen, subject, at)
         share -= np.float32(tolerance)
-        share *= np.float32(1 / max(softness, 1 / 255))
+        share *= np.float32(1 / width_of_edge(tolerance, softness))
         a = np.clip(share, 0, 1, out=share)
         alpha[box.view] = cv2.convertScaleAbs(a, alpha=255)
         colours[box.view] = _own_colours(own, a, screen, subject, at, despill=despill)

@@ -41,6 +41,17 @@ def visible_box(alpha_u8: U8) -> Box | None:
     return near[0] + x, near[1] + y, near[2] + x, near[3] + y
 
 
+def middle_of(alpha_u8: U8) -> tuple[float, float] | None:
+    """Column and row of the subject's centre of mass, in pixels; None where there is nothing.
+
+    Args:
+        alpha_u8: (H, W).
+    """
+    moments = cv2.moments(alpha_u8)
+    mass = moments["m00"]
+    return (moments["m10"] / mass + 0.5, moments["m01"] / mass + 0.5) if mass else None
+
+
 def crop_alpha(alpha_u8: U8, frame: Frame) -> U8:
     """The alpha in the frame, (rows, columns) uint8; 0 beyond the source."""
     at = _place(alpha_u8, frame)

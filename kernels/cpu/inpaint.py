@@ -1,6 +1,7 @@
 """The old background alone: the subject is taken out and what surrounds it is drawn on over it.
 
-Called by `server.looks`. Large holes come out soft: colours and slopes go on, texture does not.
+Called by `server.looks`. Colours and lines go on into the hole and soften with the way from its
+edge: texture does not go on, and what far sides say of the middle is not worth a seam.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ SIDE_PX = 256
 RADIUS = (
     3  # samples that OpenCV looks at around the hole; 8 took three times as long for 0.3 levels
 )
+# Standard deviation for each pixel from the hole's edge: without, fronts that met left seams and
+# streaks. On 16 photos of rooms and landscapes with people laid on, the mean error went from 26.1
+# to 25.4 levels; 0.5 is as near, and looks as blurred as it is.
+SOFTNESS = 0.25
+SIGMAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 HOLE_LEVEL = 5  # 8-bit alpha from which a pixel shows the subject
 GROWTH = 0.006  # of the longer side: the edge's own softness and the rim of light around a subject
 
@@ -31,8 +37,8 @@ def inpaint(rgb_u8: U8, alpha_u8: U8) -> U8:
 
     The hole is the alpha from 0.02 on, grown by 0.6 % of the image's longer side. It is filled at a
     reduced size by the Navier-Stokes method (Bertalmio, Bertozzi and Sapiro, CVPR 2001, as OpenCV
-    has it), from pixels averaged without the subject, and fades into the untouched over the growth.
-    Without any background the result is black.
+    has it), from pixels averaged without the subject, softened with the way from the hole's edge,
+    and fades into the untouched over the growth. Without any background the result is black.
 
     Args:
         rgb_u8: (H, W, 3), the source.
@@ -74,4 +80,21 @@ def _filled(rgb_u8: U8, hole_u8: U8) -> U8:
     _, missing = cv2.threshold(weight, 127, 255, cv2.THRESH_BINARY_INV)
     if missing.all():
         return np.zeros_like(kept)
-    return cast(U8, cv2.inpaint(small, missing, RADIUS, cv2.INPAINT_NS))
+    return _softened(cast(U8, cv2.inpaint(small, missing, RADIUS, cv2.INPAINT_NS)), missing)
+
+
+def _softened(filled_u8: U8, missing_u8: U8) -> U8:
+    """The filled picture, blurred within the hole by `SOFTNESS` for each pixel from its edge."""
+    sigma = cv2.distanceTransform(missing_u8, cv2.DIST_L2, cv2.DIST_MASK_5)
+    sigma *= np.float32(SOFTNESS)
+    most = sigma.max()
+    plain = filled_u8.astype(np.float32)
+    result, sharper, below = plain.copy(), plain, 0.0
+    for above in SIGMAS:
+        if below >= most:
+            break
+        softer = cv2.GaussianBlur(plain, (0, 0), above, borderType=cv2.BORDER_REPLICATE)
+        share = np.clip((sigma - below) / (above - below), 0, 1)
+        result += share[..., None] * (softer - sharper)
+        sharper, below = softer, above
+    return np.rint(np.clip(result, 0, 255)).astype(np.uint8)

@@ -76,7 +76,8 @@ def chroma_key(
         rgb_u8: (H, W, 3).
         key: the screen's colour, R G B 0..255; not grey.
         tolerance: 0..1, share of subject in a pixel up to which it is all screen.
-        softness: 0..1, width of the edge from there on to where it is all subject, as a share.
+        softness: 0..1, width of the edge from there on to where it is all subject, as a share; what
+            is left at most.
         despill: 0..1, how much of the screen's light is taken off the subject.
     """
     height, width = rgb_u8.shape[:2]
@@ -85,9 +86,17 @@ def chroma_key(
     screen, subject = (spread(plate, height, width) for plate in cells)
     own = rgb_u8.astype(np.float64)
     share = share_of_subject(own, screen, subject, at)
-    alpha = np.clip((share - tolerance) / max(softness, 1 / 255), 0, 1)
+    alpha = np.clip((share - tolerance) / width_of_edge(tolerance, softness), 0, 1)
     colours = own_colours(own, alpha, screen, subject, at, despill=despill)
     return to_u8(255 * alpha), to_u8(colours)
+
+
+def width_of_edge(tolerance: float, softness: float) -> float:
+    """The share of subject, above `tolerance`, over which alpha goes from 0 to 1.
+
+    What holds nothing of the screen stays opaque, however soft the edge is asked for.
+    """
+    return max(min(softness, 1 - tolerance), 1 / 255)
 
 
 def plates(rgb_u8: U8, key: Rgb) -> Plates:

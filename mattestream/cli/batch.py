@@ -16,6 +16,7 @@ from typing import Protocol
 
 from mattestream.cli.paths import identity, is_file, is_folder, is_taken
 from mattestream.cli.sources import Picture
+from mattestream.cli.wording import in_flags
 from mattestream.reply import Removal
 
 
@@ -117,7 +118,7 @@ def _one(
     except OSError as error:
         return _failed(job, error)
     except remover.errors as error:
-        return Finished(job, problem=str(error))
+        return Finished(job, problem=in_flags(str(error)))
     return Finished(job, removal, elapsed_ms=(time.perf_counter() - started) * 1e3)
 
 
@@ -140,8 +141,10 @@ def _taken(job: Job, sources: set[str], *, force: bool, skip_existing: bool) -> 
 
 
 def _failed(job: Job, error: OSError) -> Finished:
-    where = error.filename or job.picture.name
-    return Finished(job, problem=f"{where}: {error.strerror or error}")
+    said = error.strerror or str(error)
+    name = job.picture.name
+    where = str(error.filename or name)
+    return Finished(job, problem=said if where == name else f"{where}: {said}")
 
 
 def _read(picture: Picture) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 
 from mattestream.cli.libraries import SERVER_LIBRARIES
+from mattestream.cli.wording import in_flags
 
 FAILED = 1
 USAGE = 2
@@ -56,7 +57,9 @@ def as_sentences() -> Iterator[None]:
         if not sentence:
             raise
         raise Failure(sentence) from error
-    except (ConfigError, InvalidOption, InvalidRequest, NotBuilt) as error:
+    except ConfigError as error:
         raise WrongUse(str(error)) from error
+    except (InvalidOption, InvalidRequest, NotBuilt) as error:
+        raise WrongUse(in_flags(str(error))) from error
     except (DeviceError, MattestreamError, ModelError) as error:
         raise Failure(str(error)) from error

@@ -16,11 +16,12 @@ from kernels.device import DeviceError
 from mattestream.reply import Removal, removal
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from models.errors import ModelError
-from server import replies
+from server import behind, replies
 from server.catalogue import open_registry, targets
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.config import MEBIBYTE, Config
+from server.option_rules import InvalidOption
 from server.options import read_options, read_source
 from server.pipeline import remove_one
 from server.replica import make_pipeline
@@ -37,10 +38,12 @@ class LocalRemover:
 
     Raises:
         ModelError: the model cannot be loaded.
-        Exception: as `server.options.read_options`, for options that are wrong or not built yet.
+        Exception: as `server.options.read_options`, for options that are wrong or not built yet,
+            and for a background that is no picture.
     """
 
-    errors = (ImageRejected, ModelError, DeviceError)
+    # InvalidOption: what fits one picture, a point or a mask, need not fit the next.
+    errors = (ImageRejected, InvalidOption, ModelError, DeviceError)
 
     def __init__(
         self, config: Config, message: options_pb2.RemoveOptions, *, workers: int = 1
@@ -49,11 +52,12 @@ class LocalRemover:
             # Several pictures at once fill the cores; OpenCV's own threads would fight with them.
             cv2.setNumThreads(1)
         self.options = read_options(message, stream=False)
+        limits = Limits(config.max_megapixels, config.max_side_px)
+        behind.load(self.options, limits)
         target = targets(config)[0]
         registry = open_registry(config)
         self._prompter = Prompter(registry, default=config.prompt_model, max_bytes=0)
         self.model = registry.load(self.options.model or config.model, target, threads=workers)
-        limits = Limits(config.max_megapixels, config.max_side_px)
         try:
             self.model.warm()
             self._pipeline = make_pipeline(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
+from mattestream.cli import sources, targets
 from mattestream.cli.connect import connection_flags
 from mattestream.cli.console import open_console
-from mattestream.cli.failures import FAILED, as_sentences
+from mattestream.cli.failures import FAILED, WrongUse, as_sentences
 from mattestream.cli.in_process import connected, in_process_flags
+from mattestream.cli.wording import in_flags
 
 if TYPE_CHECKING:
     from mattestream.segmentation import Segmentation
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PICTURE...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "-o",
     "--out",
@@ -40,47 +44,77 @@ if TYPE_CHECKING:
 @click.option("--largest", is_flag=True, help="The largest subject only.")
 @click.option("--max-subjects", type=click.IntRange(1, 64), help="[default: 16]")
 @click.option("--model", metavar="NAME", help="With a prompt, the model that answers it.")
+@click.option("-r", "--recursive", is_flag=True, help="Go down into folders.")
 @click.option("--force", is_flag=True, help="Replace alphas that exist.")
 @connection_flags
 @in_process_flags
-def segment(paths: tuple[str, ...], out: Path, *, force: bool, **flags: Any) -> None:
+def segment(
+    paths: tuple[str, ...], out: Path, *, recursive: bool, force: bool, **flags: Any
+) -> None:
     """Write the alpha of each subject by itself, largest first.
 
-    With --point, --box or --mask it is the one subject that they mean, in every picture. Exit code:
-    0 when all went well, 1 when a picture failed.
-    """
+    Takes files, folders and - for stdin. With --point, --box or --mask it is the one subject that
+    they mean, in every picture. Exit code: 0 when all went well, 1 when a picture failed, 2 for a
+    wrong command line.
+
+    \b
+    mattestream segment street.jpg -o alphas
+    mattestream segment street.jpg -o alphas --point 420,310 --point 600,300,-
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    pictures = sources.find(paths, recursive=recursive, without=out)
+    if not pictures:
+        hint = "" if recursive else " (-r goes down into folders)"
+        raise WrongUse(f"no pictures in {', '.join(paths)}{hint}")
     with as_sentences():
-        out.mkdir(parents=True, exist_ok=True)
-        failed = asyncio.run(_segment(paths, out, force, flags))
+        failed = asyncio.run(_segment(pictures, out, force, flags))
     if failed:
         raise click.exceptions.Exit(FAILED)
 
 
-async def _segment(paths: tuple[str, ...], out: Path, force: bool, flags: dict[str, Any]) -> int:
+async def _segment(
+    pictures: list[sources.Picture], out: Path, force: bool, flags: dict[str, Any]
+) -> int:
     """How many pictures failed."""
     from mattestream.errors import MattestreamError
 
-    names = ("box", "mask", "region", "max_subjects", "model")
-    wishes = {name: flags[name] for name in names}
+    wishes = {name: flags[name] for name in ("box", "mask", "region", "max_subjects", "model")}
     wishes |= {"points": list(flags["points"]) or None, "largest": flags["largest"] or None}
     console = open_console(stderr=True)
     failed = 0
+    names = targets.plan(pictures, targets.Destination(folder=out), "png")
     async with connected(flags) as client:
-        for path in paths:
+        for picture, name in zip(pictures, names, strict=True):
+            assert name is not None  # there is a folder
             try:
-                found = await client.segment(path, **wishes)
-                _write(found, out, Path(path).stem, replace=force)
+                found = await client.segment(_image(picture), **wishes)
+                _write(found, name.with_suffix(""), replace=force)
             except (MattestreamError, OSError) as error:
                 failed += 1
-                console.print(f"{path}: {error}", markup=False)
+                problem = escape(_problem(error, picture))
+                console.print(f"[red]failed[/] {escape(picture.name)}: {problem}", soft_wrap=True)
             else:
-                console.print(_table(path, found))
+                console.print(_table(picture.name, found))
     return failed
 
 
-def _write(found: Segmentation, out: Path, stem: str, *, replace: bool) -> None:
+def _image(picture: sources.Picture) -> bytes:
+    return sys.stdin.buffer.read() if picture.path is None else picture.path.read_bytes()
+
+
+def _problem(error: Exception, picture: sources.Picture) -> str:
+    if isinstance(error, FileExistsError):
+        return f"{error.filename} exists: use --force to replace it"
+    if not isinstance(error, OSError):
+        return in_flags(str(error))
+    said = error.strerror or str(error)
+    return said if str(error.filename) == picture.name else f"{error.filename}: {said}"
+
+
+def _write(found: Segmentation, name: Path, *, replace: bool) -> None:
+    """NAME-1.png and so on; the folder is made where it is missing."""
+    name.parent.mkdir(parents=True, exist_ok=True)
     for number, subject in enumerate(found.subjects, start=1):
-        subject.alpha.save(out / f"{stem}-{number}.png", replace=replace)
+        subject.alpha.save(name.with_name(f"{name.name}-{number}.png"), replace=replace)
 
 
 def _table(path: str, found: Segmentation) -> Table:

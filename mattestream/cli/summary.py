@@ -12,7 +12,9 @@ from rich.table import Table
 
 from mattestream.cli.batch import Finished
 from mattestream.cli.console import plain_table
+from mattestream.cli.wording import in_flags
 from mattestream.reply import Removal
+from mattestream.v1 import report_pb2
 
 ROWS = 20  # a longer run gets totals only; failures are always listed
 
@@ -60,7 +62,12 @@ def watch(console: Console, outcomes: Iterable[Finished], total: int, *, quiet: 
 
 
 def _print_notes(console: Console, finished: Finished, removal: Removal, *, quiet: bool) -> None:
-    notes = list(removal.report.notes)
+    notes = [in_flags(note) for note in removal.report.notes]
+    if removal.report.method == report_pb2.METHOD_FLAT_BACKGROUND:
+        notes.append(
+            f"a drawing, cut out by its paper's colour {removal.report.removed_color} without the "
+            "model (--flat off asks the model)"
+        )
     if removal.report.no_subject:
         notes.append("no subject was found, the result is empty")
     for note in () if quiet else notes:

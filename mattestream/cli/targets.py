@@ -28,6 +28,10 @@ SUFFIX_OF_FORMAT = {
     "json": ".json",
     "npy": ".npy",
 }
+# Endings that nobody gives a folder.
+FOREIGN_SUFFIXES = frozenset(
+    {".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jfif", ".psd", ".svg", ".pdf", ".mp4"}
+)
 # Outputs with a form of their own, and the file that holds it.
 FORMAT_OF_OUTPUT = {"rle": "json", "polygons": "json", "tensor": "npy"}
 
@@ -51,7 +55,8 @@ def read_destination(output: str, pictures: int) -> Destination:
     A file is meant for one picture when the path has an ending we write and is no folder.
 
     Raises:
-        ValueError: several pictures cannot go into one file; the sentence says so.
+        ValueError: several pictures cannot go into one file, or files of that ending are not
+            written; the sentence says so.
     """
     if output == STDOUT:
         if pictures > 1:
@@ -66,6 +71,11 @@ def read_destination(output: str, pictures: int) -> Destination:
             raise ValueError(
                 f"{output} is a file and its ending is none of "
                 f"{', '.join(FORMAT_OF_SUFFIX)}: name a folder, or a file with such an ending"
+            )
+        if path.suffix.lower() in FOREIGN_SUFFIXES and not is_folder(path):
+            raise ValueError(
+                f"{output} is no ending that is written: name a file with one of "
+                f"{', '.join(FORMAT_OF_SUFFIX)}, or a folder"
             )
         return Destination(folder=path)
     if pictures > 1:

@@ -93,29 +93,59 @@ _FLAGS = (
     click.option(
         "--look",
         type=click.Choice(list(LOOKS)),
-        help="studio: white, contact shadow, margin; avatar: a circle.",
+        help="studio: white, contact shadow, margin; avatar: a circle, light grey behind.",
     ),
     click.option("--background-fit", type=click.Choice(list(FITS)), help="Of a picture."),
     click.option("--background-position", metavar="X,Y", help="Of a picture; 0 is left and top."),
     click.option("--background-color", metavar="COLOUR", help="Where a picture does not reach."),
     click.option(
-        "--background-blur", "background_blur_px", type=float, metavar="PX", help="Of blur.  [12]"
+        "--background-blur",
+        "background_blur_px",
+        type=float,
+        metavar="PX",
+        help="Of blur, which it stands for.  [default: 1 % of the longer side]",
     ),
-    click.option("--crop", is_flag=True, default=None, help="Cut tight around the subject."),
+    click.option(
+        "--crop",
+        is_flag=True,
+        default=None,
+        help="Cut tight around the subject; so does each of --margin to --flush.",
+    ),
     click.option(
         "--margin", metavar="PX|N%[,...]", help="Left around it: one, or top,right,bottom,left."
     ),
     click.option("--aspect", metavar="W:H", help="Of the cut, as 16:9 or 0.8."),
-    click.option("--canvas", metavar="WxH", help="Size of the result; 0 for as it falls out."),
+    click.option(
+        "--canvas",
+        metavar="WxH|source",
+        help="Size of the result, 0 for as it falls out; source: its size, and the subject's own.",
+    ),
     click.option(
         "--scale", type=float, metavar="0.1..1", help="Share of the canvas that it takes."
     ),
     click.option("--position", metavar="X,Y", help="Where it stands; 0 is left and top."),
     click.option("--circle", is_flag=True, default=None, help="Cut to a circle."),
+    click.option(
+        "--flush",
+        is_flag=True,
+        default=None,
+        help="Where the picture's edge cuts the subject off, so does the result's.",
+    ),
     click.option("--shadow", type=click.Choice(list(SHADOWS)), help="Laid under the subject."),
     click.option("--shadow-opacity", type=float, metavar="0..1", help="[default: 0.5]"),
-    click.option("--shadow-blur", "shadow_blur_px", type=float, metavar="PX"),
-    click.option("--shadow-offset", "shadow_offset_px", metavar="X,Y", help="Right and down."),
+    click.option(
+        "--shadow-blur",
+        "shadow_blur_px",
+        type=float,
+        metavar="PX",
+        help="[default: 2 % of its height]",
+    ),
+    click.option(
+        "--shadow-offset",
+        "shadow_offset_px",
+        metavar="X,Y",
+        help="Right and down.  [default: by the kind]",
+    ),
     click.option(
         "--tensor-type",
         type=click.Choice(list(TENSORS)),

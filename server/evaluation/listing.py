@@ -15,7 +15,8 @@ STYLE = """
 .filters { display: flex; flex-wrap: wrap; gap: 1em; margin: 1em 0; align-items: center }
 .listing { overflow-x: auto; max-height: 36em; overflow-y: auto; border: 1px solid #ddd }
 .listing table { margin: 0 } .listing thead { position: sticky; top: 0; background: #fff }
-.listing td.name { max-width: 24em; overflow-wrap: anywhere }
+.listing td.name { min-width: 15em; max-width: 24em; overflow-wrap: anywhere }
+.listing td, .listing th { white-space: nowrap } .listing td.name { white-space: normal }
 td.wrong { color: #b00020 }
 """
 _FOR_EACH_RUN = ("IoU", "MAE", "uncertainty", "subject")

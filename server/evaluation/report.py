@@ -47,7 +47,10 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em;
   color: #222; background: #fff }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
 th, td { padding: .2em .7em; text-align: right; border-bottom: 1px solid #ddd }
+th { vertical-align: bottom }
 th:first-child, td:first-child, th.text, td.text { text-align: left }
+.text { white-space: nowrap } th.words, td.words { text-align: left; min-width: 8em }
+td.group { font-weight: 600; vertical-align: top; border-bottom: 0 }
 tbody.group { border-top: 2px solid #999 }
 td.best { font-weight: 600 }
 div.wide { overflow-x: auto }
@@ -164,13 +167,15 @@ def _quality_table(groups: Sequence[GroupRow]) -> str:
     parts = [f"<table><thead><tr><th>group<th class=text>run<th>pictures{heads}</tr></thead>"]
     for group in dict.fromkeys(row.group for row in groups):
         best = winners(groups, group)
+        rows = [row for row in groups if row.group == group]
+        head = f"<td class='group text' rowspan={len(rows)}>{escape(group)}"
         parts.append("<tbody class=group>")
-        for row in (row for row in groups if row.group == group):
+        for row in rows:
             cells = [_cell(name, shown(name, row.scores.get(name)), best) for name in names]
             parts.append(
-                f"<tr><td>{escape(group)}<td class=text>{escape(row.run)}<td>{row.images}"
-                f"{''.join(cells)}</tr>"
+                f"<tr>{head}<td class=text>{escape(row.run)}<td>{row.images}{''.join(cells)}</tr>"
             )
+            head = ""  # told once for all runs of the group
         parts.append("</tbody>")
     return "".join([*parts, "</table>"])
 
@@ -180,31 +185,33 @@ def _cell(name: str, text: str, best: Mapping[str, str]) -> str:
 
 
 def _runs_table(evaluation: Evaluation) -> str:
+    words = ["run", "model", "engine", "what was done"]
     heads = [
-        "run",
-        "model",
-        "engine",
-        "what was done",
         "uncertainty against MAE",
         "against 1 - IoU",
         "empty pictures reported empty",
         "subjects missed",
         *(f"{stage}, ms" for stage in (*STAGES, "total")),
     ]
-    head = "".join(f"<th>{escape(text)}" for text in heads)
+    head = "".join(f"<th class=words>{word}" for word in words)
+    head += "".join(f"<th>{escape(text)}" for text in heads)
     used = {run.label: model_used(run.model) for run in evaluation.runs}
     rows = []
     for row in evaluation.totals:
         model = used[row.run]
-        cells = [
+        told = [
             row.run,
             f"{model.name} {model.version}, {model.weights_sha256[:12]}",
             f"{model.engine} on {model.device}",
             "; ".join(row.treatments),
+        ]
+        figures = [
             *run_figures(row),
             *(f"{row.stages_ms[stage]:.1f}" for stage in (*STAGES, "total")),
         ]
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells) + "</tr>")
+        cells = [f"<td class=words>{escape(cell)}" for cell in told]
+        cells += [f"<td>{escape(cell)}" for cell in figures]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

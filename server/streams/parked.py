@@ -1,6 +1,6 @@
 """Streams by their resume_id: which are open, and what those that ended left behind.
 
-Used by `server.services.removal`; lives on the event loop. A name belongs to the API key that came
+Used by `server.services.streams`; lives on the event loop. A name belongs to the API key that came
 with it: another caller's stream of the same name is another stream. What was left is kept for a
 while and within a number of bytes; when they run out, the oldest goes first.
 """

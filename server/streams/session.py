@@ -1,6 +1,6 @@
 """One stream's frames on their way to the remover, with what the stream remembers between them.
 
-Made by `server.services.removal`, one per stream; a stream that breaks leaves it to
+Made by `server.services.streams`, one per stream; a stream that breaks leaves it to
 `server.streams.parked`, and the next one of the same resume_id goes on with it.
 """
 

@@ -187,7 +187,10 @@ def test_quiet_prints_nothing_when_all_is_well(remove, photos, tmp_path):
         (["a.jpg", "-o", "notes.txt"], "is a file and its ending is none of"),
         (["a.jpg", "-o", "x.jpg"], "has no alpha, so it cannot hold a cut-out"),
         (["a.jpg", "-o", "x.png", "--quality", "50"], "lossless"),
-        (["a.jpg", "-o", "x.png", "--background", "greenish"], "background.color"),
+        (["a.jpg", "-o", "x.gif"], "x.gif is no ending that is written"),
+        (["a.jpg", "-o", "x.png", "--background", "greenish"], "--background: 'greenish' is no"),
+        (["a.jpg", "-o", "x.png", "--background", "notes.txt"], "--background: the data is"),
+        (["a.jpg", "-o", "x.png", "--background-fit", "tile"], "there is no background"),
         (["a.jpg", "-o", "x.png", "--max-megapixels", "many"], "--max-megapixels is 'many'"),
     ],
 )
@@ -208,6 +211,32 @@ def test_options_that_do_not_fit_are_refused_before_any_server_is_asked(remove, 
     assert result.exit_code == 2
     assert result.stderr.count("has no alpha, so it cannot hold a cut-out") == 1
     assert "failed" not in result.stderr
+
+
+def test_a_point_outside_of_one_picture_fails_that_picture_alone(remove, photos, tmp_path):
+    picture(48).save(photos / "large.png")
+    result = remove(photos, "-o", tmp_path / "o", "--region", "30,0,48,48")
+    assert result.exit_code == 1
+    assert result.stderr.count("--region is (30, 0) to (48, 48), the image is 24x24 pixels") == 2
+    assert names(tmp_path / "o") == ["large.png"]
+
+
+def test_a_radius_alone_blurs_the_background(remove, photos, tmp_path):
+    result = remove(photos / "a.jpg", "-o", tmp_path / "o.png", "--background-blur", "3")
+    assert result.exit_code == 0
+    assert opened(tmp_path / "o.png").mode == "RGB"
+
+
+def test_a_drawing_that_goes_without_the_model_is_said(remove, tmp_path):
+    pixels = np.full((120, 160, 3), 255, np.uint8)
+    pixels[30:90, 40:120] = (200, 20, 30)
+    Image.fromarray(pixels).save(tmp_path / "logo.png")
+    result = remove(tmp_path / "logo.png", "-o", tmp_path / "o.png")
+    assert "its paper's colour #ffffff without the model (--flat off" in result.stderr
+    assert (
+        "without the model"
+        not in remove(tmp_path / "logo.png", "-o", tmp_path / "p.png", "--flat", "off").stderr
+    )
 
 
 def test_a_picture_over_the_limit_fails_with_the_flag_that_helps(remove, photos, tmp_path):

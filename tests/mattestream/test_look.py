@@ -108,8 +108,16 @@ def test_what_is_given_besides_a_look_goes_before_it():
     assert options.crop.margin_top.px == 3
 
 
-def test_an_avatar_is_a_circle_without_a_background():
+def test_an_avatar_is_a_disc_that_can_be_seen():
     options = made(look="avatar")
+    assert options.crop.circle
+    assert options.crop.flush
+    assert options.background.color == "#e6e8ec"
+    assert made(look="avatar", background="transparent").background.color == "transparent"
+
+
+def test_the_alpha_of_an_avatar_is_round_and_has_nothing_behind_it():
+    options = build_options(look="avatar", output="alpha")
     assert options.crop.circle
     assert not options.HasField("background")
 

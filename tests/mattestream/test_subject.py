@@ -158,6 +158,20 @@ def test_the_command_writes_an_alpha_for_each_subject(address, photo, tmp_path):
     assert cv2.imread(str(out / "two-1.png"), cv2.IMREAD_UNCHANGED).shape == (160, 240)
     again = CliRunner().invoke(cli, ["segment", str(photo), "-o", str(out), "--address", address])
     assert again.exit_code == 1  # nothing is overwritten unasked
+    assert f"{out / 'two-1.png'} exists: use --force to replace it" in again.output
+
+
+def test_the_command_takes_folders_and_keeps_names_apart(address, photo, tmp_path):
+    cv2.imwrite(str(tmp_path / "two.bmp"), scene())
+    out = tmp_path / "out"
+    arguments = ["segment", str(tmp_path), "-o", str(out), "--largest", "--address", address]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["two.bmp-1.png", "two.png-1.png"]
+    (out / "nothing").mkdir()
+    nothing = CliRunner().invoke(cli, ["segment", str(out / "nothing"), "-o", str(out / "more")])
+    assert nothing.exit_code == 2
+    assert "no pictures in" in nothing.output
 
 
 def test_the_command_tells_of_a_picture_that_is_none_and_goes_on(address, photo, tmp_path):

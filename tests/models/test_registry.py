@@ -37,7 +37,7 @@ def test_an_unknown_name_lists_the_nearest(tmp_path, registry):
 
 def test_a_name_like_no_other_lists_them_all(tmp_path, registry):
     write_tiny_model(tmp_path, "acorn")
-    with pytest.raises(ModelNotFound, match="no model 'zzz': the nearest names are 'acorn'"):
+    with pytest.raises(ModelNotFound, match="no model 'zzz': known are 'acorn'"):
         registry().load("zzz")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -150,6 +151,18 @@ async def test_a_signal_drains_and_the_exit_code_is_zero(model_dir: Path, number
         "model unloading",
         "stopped",
     ]
+
+
+async def test_a_running_server_s_own_objects_are_not_looked_through_for_garbage(
+    model_dir: Path,
+) -> None:
+    app, _ = new_app(model_dir)
+    before = gc.get_freeze_count()
+    task = await running_until_signal(app)
+    await eventually(lambda: gc.get_freeze_count() > before + 10_000, "what was loaded is frozen")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await task == 0
+    assert gc.get_freeze_count() <= before
 
 
 async def test_a_second_signal_stops_at_once(model_dir: Path) -> None:

@@ -123,6 +123,17 @@ def test_more_tolerance_leaves_less():
     assert most.mean() < least.mean()
 
 
+@pytest.mark.parametrize(("tolerance", "softness"), [(0.5, 0.7), (0.12, 1), (0.9, 1)])
+def test_what_holds_nothing_of_the_screen_is_opaque_however_soft_the_edge(tolerance, softness):
+    colours, truth = subject()
+    picture = scene(colours, truth, GREEN, spill=0)
+    wanted = {"tolerance": tolerance, "softness": softness}
+    alpha, twins = (made(picture, GREEN, **wanted)[0] for made in (chroma_key, twin))
+    inside = cv2.erode((truth == 1).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    assert np.percentile(alpha[inside], 1) >= 250
+    assert np.percentile(np.abs(alpha.astype(int) - twins), 99) <= 3
+
+
 def test_without_softness_an_edge_is_hard():
     colours, truth = subject()
     alpha, _ = chroma_key(scene(colours, truth, GREEN), GREEN, tolerance=0.5, softness=0)

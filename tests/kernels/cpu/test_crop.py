@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.cpu.crop import circle, crop_alpha, crop_background, crop_subject, visible_box
+from kernels.cpu.crop import (
+    circle,
+    crop_alpha,
+    crop_background,
+    crop_subject,
+    middle_of,
+    visible_box,
+)
 from kernels.framing import Frame
 
 
@@ -77,3 +84,12 @@ def test_a_circle_has_the_area_of_one_and_a_rim_of_one_pixel():
     assert not disc[:, :10].any()
     assert set(np.unique(disc)) > {0, 255}
     assert np.array_equal(disc, disc[::-1, ::-1])
+
+
+def test_the_middle_is_where_most_of_the_subject_is():
+    alpha = np.zeros((20, 40), np.uint8)
+    assert middle_of(alpha) is None
+    alpha[4:8, 10:12] = 200
+    assert middle_of(alpha) == pytest.approx((11, 6))
+    alpha[4:8, 30:34] = 50
+    assert middle_of(alpha) == pytest.approx((11 * 2 / 3 + 32 / 3, 6))

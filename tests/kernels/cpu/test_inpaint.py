@@ -44,3 +44,19 @@ def test_without_a_subject_it_is_the_source_and_not_the_same_array():
 def test_without_a_background_it_is_black(size_hw):
     rgb = np.full((*size_hw, 3), 90, np.uint8)
     assert not inpaint(rgb, np.full(size_hw, 255, np.uint8)).any()
+
+
+def test_sides_that_differ_meet_without_a_seam():
+    rgb = np.full((300, 400, 3), 40, np.uint8)
+    rgb[150:] = 120
+    rgb[:, 200:] += 80
+    alpha = np.zeros((300, 400), np.uint8)
+    alpha[60:240, 110:290] = 255
+    truth = rgb.copy()
+    rgb[alpha > 0] = (255, 0, 255)
+    result = inpaint(rgb, alpha).astype(int)
+    deep = result[90:210, 140:260]
+    # Of the 80 levels between two sides; a seam has 10.
+    assert max(np.abs(np.diff(deep, axis=axis)).max() for axis in (0, 1)) <= 6
+    untouched = np.s_[:, :100]
+    assert np.array_equal(result[untouched], truth[untouched])

@@ -233,8 +233,8 @@ async def test_a_broken_stream_goes_on_with_what_the_device_remembers(
         stream, _ = await opened(removal, options=options, resume_id="cam-1")
         await frame_of(stream, flat(first))
         stream.cancel()
-        await eventually(lambda: len(app.removal.parked) == 1, "what it remembers is kept")
-        assert app.removal.parked.nbytes > 2 * (16 * 16)
+        await eventually(lambda: len(app.removal.streams.parked) == 1, "what it remembers is kept")
+        assert app.removal.streams.parked.nbytes > 2 * (16 * 16)
         stream, started = await opened(removal, options=options, resume_id="cam-1")
         assert started.resumed
         assert (await alpha_of(stream, flat(second)))[0, 0] == pytest.approx(shown, abs=1)
@@ -289,7 +289,7 @@ async def test_what_is_kept_of_broken_streams_is_freed_when_it_is_too_much_or_un
         before = blocks(registry, "tiny")
         for name in ("a", "b", "c"):
             await film(removal, [flat(90)], options=SMOOTH, resume_id=name)
-        await eventually(lambda: len(app.removal.parked) == 2, "two are kept")
+        await eventually(lambda: len(app.removal.streams.parked) == 2, "two are kept")
         await eventually(lambda: blocks(registry, "tiny") == before + 2, "the oldest is freed")
         other = options_pb2.RemoveOptions(temporal=options_pb2.Temporal(smooth=0.5))
         stream, started = await opened(removal, options=other, resume_id="c")
@@ -307,10 +307,10 @@ async def test_an_unloaded_model_leaves_nothing_and_its_streams_begin_anew(folde
         stream, _ = await opened(removal, options=options, resume_id="cam-1")
         await frame_of(stream, flat(80))
         await stream.done_writing()
-        await eventually(lambda: len(app.removal.parked) == 1, "what it remembers is kept")
-        assert app.removal.parked.nbytes > 0
+        await eventually(lambda: len(app.removal.streams.parked) == 1, "what it remembers is kept")
+        assert app.removal.streams.parked.nbytes > 0
         await app.host.unload("echo")
-        assert app.removal.parked.nbytes == 0
+        assert app.removal.streams.parked.nbytes == 0
         assert device is registry.loaded["echo"].device
         await app.host.load("echo")
         stream, started = await opened(removal, options=options, resume_id="cam-1")
@@ -384,8 +384,8 @@ async def test_a_lost_device_forgets_its_streams(
             await stream.write(message(flat(100)))
             assert "is lost" in (await stream.read()).frame.error.message
         await stream.done_writing()
-        await eventually(lambda: len(app.removal.parked) == 1, "the stream is over")
-        assert app.removal.parked.nbytes == 0
+        await eventually(lambda: len(app.removal.streams.parked) == 1, "the stream is over")
+        assert app.removal.streams.parked.nbytes == 0
         assert blocks(registry, "tiny") < kept
 
 
