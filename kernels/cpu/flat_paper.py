@@ -32,6 +32,13 @@ PEAK_REACH_PX = 3  # around a line's middle, where nothing stands out more from 
 PEAK = 0.92  # of what stands out most there
 SOLID_REACH_PX = 2  # within an area everything as near is ink
 AREAS = 0.12  # of the ink: with fewer solid pixels it is a drawing of nothing but lines
+# A drawing with gradients: of the solid pixels, those that equal all their neighbours, and those
+# where no channel bends by more than BEND levels. A photo has grain nearly everywhere; blown up it
+# is as smooth as a gradient, but nowhere as even.
+EVEN_AREAS = 0.3
+SMOOTH_AREAS = 0.6
+BEND = 2
+STANDS_OUT = 64  # levels between paper and half of the solid pixels: pale things are all even
 COLOURS = 10  # of a drawing
 SAME = (7, 10)  # levels within which it is one colour: of an untouched file, of a lossy one
 FLAT_AREAS = (0.7, 0.65)  # of the solid pixels that equal their neighbours
@@ -126,6 +133,8 @@ def sure_ink(rgb_u8: U8, distance: U8, paper: Paper) -> tuple[Mask, Mask]:
 def _is_drawn(rgb_u8: U8, distance: U8, paper: Paper) -> bool:
     kind = int(paper.is_lossy)
     ink = distance > paper.tolerance
+    if not paper.is_lossy and _is_shaded_evenly(rgb_u8, distance, ink):
+        return True
     flat, sure = sure_ink(rgb_u8, distance, paper)
     colours, covered = _palette(rgb_u8[sure], SAME[kind])
     is_one = _has_one_of(rgb_u8, colours, SAME[kind])
@@ -146,6 +155,25 @@ def _is_drawn(rgb_u8: U8, distance: U8, paper: Paper) -> bool:
     clear = cv2.boxFilter(_as_u8(is_one | ~ink), -1, (5, 5)) >= 255 * EDGE_CLEAR
     explained = ink & (is_one | (clear & (colour_range(rgb_u8) > EDGE)))
     return bool(np.count_nonzero(explained) >= least * np.count_nonzero(ink))
+
+
+def _is_shaded_evenly(rgb_u8: U8, distance: U8, ink: Mask) -> bool:
+    """True for an untouched file whose ink is areas and gradients without any grain."""
+    solid = cv2.erode(_as_u8(ink), square(SOLID_REACH_PX)) > 0
+    solids = np.count_nonzero(solid)
+    if solids < max(LEAST_INK_PX, AREAS * np.count_nonzero(ink)):
+        return False
+    if np.median(distance[solid]) < STANDS_OUT:
+        return False
+    if np.count_nonzero(solid & (colour_range(rgb_u8) == 0)) < EVEN_AREAS * solids:
+        return False
+    levels = rgb_u8.astype(np.int16)
+    bends = np.zeros(ink.shape, np.int16)
+    across = np.abs(levels[:, 2:] - 2 * levels[:, 1:-1] + levels[:, :-2]).max(axis=2)
+    down = np.abs(levels[2:] - 2 * levels[1:-1] + levels[:-2]).max(axis=2)
+    bends[:, 1:-1] = across
+    bends[1:-1] = np.maximum(bends[1:-1], down)
+    return bool(np.count_nonzero(solid & (bends <= BEND)) >= SMOOTH_AREAS * solids)
 
 
 def _palette(pixels: U8, same: int) -> tuple[NDArray[np.int64], float]:
