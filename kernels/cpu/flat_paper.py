@@ -38,6 +38,7 @@ AREAS = 0.12  # of the ink: with fewer solid pixels it is a drawing of nothing b
 EVEN_AREAS = 0.3
 SMOOTH_AREAS = 0.6
 BEND = 2
+BAND_ROWS = 256  # at a time: signed levels of a whole large picture would take 6 bytes a pixel
 STANDS_OUT = 64  # levels between paper and half of the solid pixels: pale things are all even
 COLOURS = 10  # of a drawing
 SAME = (7, 10)  # levels within which it is one colour: of an untouched file, of a lossy one
@@ -167,13 +168,27 @@ def _is_shaded_evenly(rgb_u8: U8, distance: U8, ink: Mask) -> bool:
         return False
     if np.count_nonzero(solid & (colour_range(rgb_u8) == 0)) < EVEN_AREAS * solids:
         return False
-    levels = rgb_u8.astype(np.int16)
-    bends = np.zeros(ink.shape, np.int16)
-    across = np.abs(levels[:, 2:] - 2 * levels[:, 1:-1] + levels[:, :-2]).max(axis=2)
-    down = np.abs(levels[2:] - 2 * levels[1:-1] + levels[:-2]).max(axis=2)
-    bends[:, 1:-1] = across
-    bends[1:-1] = np.maximum(bends[1:-1], down)
-    return bool(np.count_nonzero(solid & (bends <= BEND)) >= SMOOTH_AREAS * solids)
+    smooth = 0
+    for top in range(0, ink.shape[0], BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        smooth += int(np.count_nonzero(solid[rows] & (_bends(rgb_u8, rows) <= BEND)))
+    return smooth >= SMOOTH_AREAS * float(solids)
+
+
+def _bends(rgb_u8: U8, rows: slice) -> U8:
+    """Levels by which the channel that bends most, across or down, is off a straight line between
+    its neighbours, in some of the rows.
+    """
+    before = 1 if rows.start else 0
+    part = rgb_u8[rows.start - before : rows.stop + 1]
+    line = np.array([[1, -2, 1]], np.float32)
+    both = (
+        cv2.convertScaleAbs(cv2.filter2D(part, cv2.CV_16S, way, borderType=cv2.BORDER_REPLICATE))
+        for way in (line, line.T)
+    )
+    red, green, blue = cv2.split(cv2.max(*both))
+    most = cv2.max(cv2.max(red, green), blue)
+    return np.asarray(most[before : before + rows.stop - rows.start], np.uint8)
 
 
 def _palette(pixels: U8, same: int) -> tuple[NDArray[np.int64], float]:

@@ -53,8 +53,17 @@ _FLAGS: Mapping[str, str] = {
     "flat_background.use": "--flat",
     "flat_background.enclosed": "--enclosed",
 }
-_GROUPS = ("edges", "foreground", "background", "crop", "subject", "shadow", "tensor")
-_GROUPS += ("chroma_key", "flat_background")
+_GROUPS = (
+    "edges",
+    "foreground",
+    "background",
+    "crop",
+    "subject",
+    "shadow",
+    "tensor",
+    "chroma_key",
+    "flat_background",
+)
 # Groups with nothing behind the dot, and fields without a group.
 _ALONE: Mapping[str, str] = {"chroma_key": "--key", "shadow": "--shadow", "crop": "--crop"}
 _TOP = ("model", "output", "format", "quality", "keep_metadata", "max_megapixels")

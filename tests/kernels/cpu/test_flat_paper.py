@@ -74,8 +74,9 @@ def badge(height=240, width=300):
     return np.rint(alpha * colours + (1 - alpha) * 250).astype(np.uint8)
 
 
-def test_a_drawing_with_gradients_is_found_where_the_file_was_never_lossy():
-    paper = find_paper(badge())
+@pytest.mark.parametrize("height", [240, 700])  # in one band, and over several
+def test_a_drawing_with_gradients_is_found_where_the_file_was_never_lossy(height):
+    paper = find_paper(badge(height))
     assert paper is not None
     assert paper.color == (250, 250, 250)
 
