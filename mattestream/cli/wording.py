@@ -54,8 +54,15 @@ _FLAGS: Mapping[str, str] = {
     "flat_background.enclosed": "--enclosed",
 }
 _GROUPS = (
-    *("edges", "foreground", "background", "crop", "subject"),
-    *("shadow", "tensor", "chroma_key", "flat_background"),
+    "edges",
+    "foreground",
+    "background",
+    "crop",
+    "subject",
+    "shadow",
+    "tensor",
+    "chroma_key",
+    "flat_background",
 )
 # Groups with nothing behind the dot, and fields without a group.
 _ALONE: Mapping[str, str] = {"chroma_key": "--key", "shadow": "--shadow", "crop": "--crop"}
