@@ -8,13 +8,14 @@ allocation of the same bytes of handle is never taken for the old one.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 
-import structlog
-
 from kernels.device import Device, DeviceError, HandleRefused, Memory
 from server.shared_memory.policy import SharedMemoryWrong
+
+log = logging.getLogger(__name__)
 
 MOST_OPEN = 256  # on all GPUs; each keeps its owner's memory from being freed
 MOST_HELD = 32  # by one stream beyond its frames in work; a ring of frames is one allocation
@@ -56,7 +57,6 @@ class Leases:
         # Held while the driver works: a handle must not be opened in one thread while another
         # closes it.
         self._lock = threading.Lock()
-        self._log = structlog.get_logger("server")
 
     def __len__(self) -> int:
         return len(self._open)
@@ -97,7 +97,7 @@ class Leases:
             opened.device.use()
             opened.device.close_handle(opened.memory)
         except DeviceError as error:  # of a sick device; whoever computes on it will tell
-            self._log.warning("device error", doing="closing a CUDA IPC handle", error=str(error))
+            log.warning("a CUDA IPC handle was not closed: %s", error)
 
 
 class Held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_flush_goes_before_position_and_not_without_an_edge():
     crop = Crop(aspect=1.0, position=(0.5, 0.0), flush=True)
     assert frame(crop, BOX, (400, 150)).top == -50  # its last row is the source's
     assert frame(crop, BOX, (400, 151)).top == 50
-    assert frame(crop, BOX) == frame(Crop(aspect=1.0, position=(0.5, 0.0)), BOX)
+    assert frame(crop, BOX, SOURCE) == frame(replace(crop, flush=False), BOX, SOURCE)
 
 
 def test_a_subject_cut_off_on_two_sides_fills_the_result_between_them():

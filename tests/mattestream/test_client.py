@@ -201,6 +201,7 @@ class TestStream:
             frames = [next(requests).frame for _ in range(4)]
             for frame in frames:
                 yield answer(frame)
+            assert next(requests, None) is None  # ends when the client has, as a server does
 
         script.on_stream = on_stream
         big = bytes(3 * MIB)
