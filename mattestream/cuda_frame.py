@@ -202,7 +202,7 @@ def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _layout(array: _Array, pixels: PixelFormatName | None) -> image_pb2.PixelLayout:
-    name = pixels or BY_CHANNELS.get(array.channels, "")
+    name = pixels or BY_CHANNELS.get(array.channels)
     if not name:
         raise BadImage(f"image has {array.channels} channels: give 1, 3 (RGB) or 4 (RGBA)")
     found, samples = choose("pixels", name, PIXEL_FORMATS)
