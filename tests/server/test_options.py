@@ -327,6 +327,7 @@ def test_built_rules_are_the_ones_this_version_claims() -> None:
         "background.image.image",
         "chroma_key.color",
         "crop.circle",
+        "crop.keep_size",
         "keep_metadata",
         "subject.trimap",
         "subject.box",
