@@ -23,12 +23,14 @@ help: ## This list.
 demo: $(VENV)/.demo ## Start the server, stream real photos to it, write cut-outs to demo-output/.
 	$(BIN)/python -m mattestream demo --out demo-output
 
-# scikit-image's photo of Chelsea the cat, by Stefan van der Walt (CC0).
+# Head and shoulders of NASA's portrait of Eileen Collins (public domain), as scikit-image ships it.
 picture: $(VENV)/.demo ## Make the README's picture anew, with the models as they are.
-	photo=$$($(BIN)/python -c 'from mattestream.cli.demo import sample_photos as s; print(s()[1])') && \
 	mkdir -p demo-output && \
-	$(BIN)/mattestream remove "$$photo" --model matte-m --refine best --force -o demo-output/picture.png && \
-	$(BIN)/python -m mattestream.cli.before_after "$$photo" demo-output/picture.png docs/images/chelsea.jpg
+	$(BIN)/python -c 'from PIL import Image; from skimage.data import astronaut as a; \
+	  Image.fromarray(a()[:300, 95:345]).save("demo-output/portrait.png")' && \
+	$(BIN)/mattestream remove demo-output/portrait.png --refine best --force -o demo-output/picture.png && \
+	$(BIN)/python -m mattestream.cli.before_after demo-output/portrait.png demo-output/picture.png \
+	  docs/images/portrait.jpg
 
 serve: $(VENV)/.demo ## Start the server on 127.0.0.1:50051.
 	$(BIN)/python -m mattestream serve

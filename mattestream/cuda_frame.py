@@ -10,27 +10,15 @@ model must run on the arrays' GPU. Used by both clients as a frame of `SharedFra
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from mattestream.cuda_driver import CudaDriver
 from mattestream.errors import BadImage, InvalidRequest, ServerError
+from mattestream.pixels import BY_CHANNELS, PIXEL_FORMATS, PixelFormatName
 from mattestream.v1 import image_pb2, options_pb2
 from mattestream.values import choose
 
-PixelFormatName = Literal["rgb", "bgr", "rgba", "gray", "nv12", "i420"]
-
-# Name: on the wire, and samples of a pixel where there is one plane.
-_FORMATS: Mapping[str, tuple[image_pb2.PixelFormat.ValueType, int]] = {
-    "rgb": (image_pb2.PIXEL_FORMAT_RGB8, 3),
-    "bgr": (image_pb2.PIXEL_FORMAT_BGR8, 3),
-    "rgba": (image_pb2.PIXEL_FORMAT_RGBA8, 4),
-    "gray": (image_pb2.PIXEL_FORMAT_GRAY8, 1),
-    "nv12": (image_pb2.PIXEL_FORMAT_NV12, 0),
-    "i420": (image_pb2.PIXEL_FORMAT_I420, 0),
-}
-_BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
 _CHANNELS = {
     image_pb2.PIXEL_FORMAT_GRAY8: 1,
     image_pb2.PIXEL_FORMAT_RGB8: 3,
@@ -214,10 +202,10 @@ def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _layout(array: _Array, pixels: PixelFormatName | None) -> image_pb2.PixelLayout:
-    name = pixels or _BY_CHANNELS.get(array.channels, "")
+    name = pixels or BY_CHANNELS.get(array.channels)
     if not name:
         raise BadImage(f"image has {array.channels} channels: give 1, 3 (RGB) or 4 (RGBA)")
-    found, samples = choose("pixels", name, _FORMATS)
+    found, samples = choose("pixels", name, PIXEL_FORMATS)
     rows, columns = array.shape[:2]
     if not samples:
         if rows % 3 or columns % 2 or array.channels != 1 or array.row_bytes != columns:

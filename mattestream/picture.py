@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import BadImage
-from mattestream.pixels import PIXEL_FORMATS, PixelFormatName
+from mattestream.pixels import BY_CHANNELS, PIXEL_FORMATS, PixelFormatName
 from mattestream.shared_frame import FrameInPlace
 from mattestream.v1 import image_pb2
 from mattestream.values import choose
@@ -23,7 +23,6 @@ from mattestream.values import choose
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-_BY_CHANNELS: dict[int, PixelFormatName] = {1: "gray", 3: "rgb", 4: "rgba"}
 # Pillow's modes that go as they are; of the others, those with an alpha become RGBA, the rest RGB.
 _BY_MODE: dict[str, PixelFormatName] = {"L": "gray", "RGB": "rgb", "RGBA": "rgba"}
 _WITH_ALPHA = {"LA", "La", "PA", "RGBa"}
@@ -98,7 +97,7 @@ def raw_image(pixels: NDArray[np.uint8], order: PixelFormatName | None = None) -
         choose("order", order, PIXEL_FORMATS)
     shape: tuple[int, ...] = getattr(pixels, "shape", ())
     channels = shape[2] if len(shape) == 3 else 1
-    name = order or _BY_CHANNELS.get(channels)
+    name = order or BY_CHANNELS.get(channels)
     if (
         name is None
         or getattr(pixels, "dtype", None) != np.uint8

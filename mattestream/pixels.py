@@ -1,6 +1,6 @@
 """How raw samples lie in arrays: the names of the layouts, in the SDK's words.
 
-Used by `mattestream.picture` and `mattestream.shared_frames`.
+Used by `mattestream.picture`, `mattestream.shared_frames` and `mattestream.cuda_frame`.
 """
 
 from __future__ import annotations
@@ -34,3 +34,5 @@ PIXEL_FORMATS: Mapping[str, PixelFormat] = {
     "nv12": PixelFormat(image_pb2.PIXEL_FORMAT_NV12, 0),
     "i420": PixelFormat(image_pb2.PIXEL_FORMAT_I420, 0),
 }
+# What an array of so many channels is taken for where nothing is said.
+BY_CHANNELS: Mapping[int, PixelFormatName] = {1: "gray", 3: "rgb", 4: "rgba"}

@@ -81,7 +81,7 @@ class Removal:
     def __repr__(self) -> str:
         """What it is, without the megabytes."""
         kind = self.media_type or ("pixels" if self.pixels is None else "shared pixels")
-        nbytes = len(self.data) if self.pixels is None else self.pixels.nbytes
+        nbytes = len(self.data) or self.width * self.height * self.channels
         return f"<Removal {self.width}x{self.height} {kind}, {nbytes} bytes, frame {self.frame_id}>"
 
     @property
@@ -99,10 +99,18 @@ class Removal:
             replace: False keeps what a path holds already.
 
         Raises:
-            InvalidRequest: the path's ending is that of another kind of file.
+            InvalidRequest: the path's ending is that of another kind of file, or the result is on a
+                GPU.
             FileExistsError: something is at the path, and `replace` is False.
         """
-        data = self.data if self.pixels is None else self.pixels.tobytes()
+        data = self.data
+        if self.pixels is not None:
+            if not hasattr(self.pixels, "tobytes"):  # PyTorch's, of a `CudaFrame`
+                raise InvalidRequest(
+                    "the result is on a GPU: bring .pixels to the host and save that, or ask for "
+                    'format="png", which comes in the message'
+                )
+            data = self.pixels.tobytes()
         if not isinstance(target, str | os.PathLike):
             target.write(data)
             return

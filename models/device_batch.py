@@ -24,9 +24,10 @@ from kernels.cuda import activate, resize_normalise, store_jobs
 from kernels.cuda.activate import FLAG_BYTES, RANGE_BYTES
 from kernels.device import CaptureFailed, Device, Graph, HostMemory, Memory, Stream
 from kernels.image import JOB
-from kernels.transfer import Copies, to_device, to_host
+from kernels.transfer import Copies, to_device, to_host, within_device
 from models.device_engine import Binding, DeviceEngine
 from models.manifest import Manifest
+from models.prepared_tensor import PreparedTensor
 from models.stream_state import Planes, StateRoom, StreamFrame, StreamSteps
 
 log = logging.getLogger(__name__)
@@ -147,30 +148,53 @@ class DeviceBatch:
         return graph is not None
 
     def enqueue_tensors(
-        self, tensors: NDArray[np.float32], stream: Stream
+        self, tensors: Sequence[PreparedTensor], stream: Stream
     ) -> tuple[HostMemory, HostMemory]:
-        """Queues the network alone, for inputs that the caller has prepared on the host.
+        """Queues the network alone, for inputs that the caller has prepared.
 
         Args:
-            tensors: (n, ...) float32 as the input layout says, n up to the largest bucket.
+            tensors: up to the largest bucket.
             stream: where.
 
         Returns:
-            The page-locked memory that is copied from, and what the answer is copied to, both to
+            The page-locked memory that is copied from, and what the answers are copied to, both to
             be kept until the stream is there.
         """
         device, engine = self._device, self._engine
         bucket = next(each for each in self._bindings if each >= len(tensors))
         came = device.allocate_host(bucket * engine.input.nbytes)
-        filled = len(tensors) * engine.input.nbytes
-        came.array[:filled].view(DTYPES[engine.input.element])[:] = tensors.ravel()
-        came.array[filled:] = 0
-        to_device(device, came.array, self._source.address, stream, Copies())
+        came.array[:] = 0
+        rows = came.array.view(DTYPES[engine.input.element]).reshape(bucket, -1)
+        on_host = [lane for lane, each in enumerate(tensors) if not isinstance(each.source, int)]
+        for lane in on_host:
+            rows[lane] = np.ravel(tensors[lane].source)
+        if on_host:
+            to_device(device, came.array, self._source.address, stream, Copies())
+        else:  # what no tensor fills must be numbers, too
+            device.clear(self._source.address, bucket * engine.input.nbytes, stream)
+        for lane, each in enumerate(tensors):
+            if isinstance(each.source, int):
+                within_device(
+                    device,
+                    each.source,
+                    self._source.address + lane * engine.input.nbytes,
+                    nbytes=engine.input.nbytes,
+                    stream=stream,
+                    copies=Copies(),
+                )
         if self._states is not None:
             self._steps.load(None, self._states.given.address, stream)
         self._bindings[bucket].enqueue(stream)
-        answer = device.allocate_host(len(tensors) * engine.output.nbytes)
-        to_host(device, self._answer.address, answer.array, stream, Copies())
+        nbytes = engine.output.nbytes
+        answer = device.allocate_host(len(tensors) * nbytes)
+        for lane, each in enumerate(tensors):
+            if each.target is not None:
+                start = self._answer.address + lane * nbytes
+                within_device(
+                    device, start, each.target, nbytes=nbytes, stream=stream, copies=Copies()
+                )
+        if any(each.target is None for each in tensors):
+            to_host(device, self._answer.address, answer.array, stream, Copies())
         return came, answer
 
     def record(self, bucket: int, stream: Stream) -> None:

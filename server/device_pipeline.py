@@ -31,6 +31,7 @@ from kernels.transfer import to_device, to_host
 from models.device_batch import DTYPES, DeviceBatch
 from models.device_model import DeviceModel
 from models.errors import EngineFailed
+from models.prepared_tensor import PreparedTensor
 from server import device_edges
 from server.codecs.decode import decode
 from server.codecs.encode import Encoded, Packed, encode_result
@@ -198,15 +199,20 @@ class DevicePipeline:
         self._streams.succeeded(frames)
         return [None] * len(batch)
 
-    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """See `server.pipeline.Pipeline`; raises as `run`."""
+    def run_tensors(self, batch: list[NDArray[np.float32] | PreparedTensor]) -> NDArray[np.float32]:
+        """See `server.pipeline.Pipeline`; raises as `run`. Answers that go to device memory are
+        there, and undefined here.
+        """
+        prepared = [
+            each if isinstance(each, PreparedTensor) else PreparedTensor(each) for each in batch
+        ]
         device, stream = self._device, self.model.stream
         device.use()
         with self._watched(), self._turns:
             with self._launching:
                 buffers = self._batches.popleft()
                 try:
-                    came, answer = buffers.enqueue_tensors(np.concatenate(batch), stream)
+                    came, answer = buffers.enqueue_tensors(prepared, stream)
                     done = device.new_event()
                     device.record(done, stream)
                 except BaseException:

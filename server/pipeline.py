@@ -97,9 +97,10 @@ class Pipeline(Protocol):
             EngineFailed: the engine could not run, or answered nonsense.
         """
 
-    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def run_tensors(self, batch: list[Any]) -> NDArray[np.float32]:
         """The network's own answers, (N, ...) float32 as its output layout says, for inputs that
-        the caller has prepared: each (1, ...) float32 as the input layout says.
+        the caller has prepared: each (1, ...) float32 as the input layout says, or on a GPU a
+        `models.prepared_tensor.PreparedTensor`.
 
         Raises:
             EngineFailed: the engine could not run.

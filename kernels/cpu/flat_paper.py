@@ -32,6 +32,14 @@ PEAK_REACH_PX = 3  # around a line's middle, where nothing stands out more from 
 PEAK = 0.92  # of what stands out most there
 SOLID_REACH_PX = 2  # within an area everything as near is ink
 AREAS = 0.12  # of the ink: with fewer solid pixels it is a drawing of nothing but lines
+# A drawing with gradients: of the solid pixels, those that equal all their neighbours, and those
+# where no channel bends by more than BEND levels. A photo has grain nearly everywhere; blown up it
+# is as smooth as a gradient, but nowhere as even.
+EVEN_AREAS = 0.3
+SMOOTH_AREAS = 0.6
+BEND = 2
+BAND_ROWS = 256  # at a time: signed levels of a whole large picture would take 6 bytes a pixel
+STANDS_OUT = 64  # levels between paper and half of the solid pixels: pale things are all even
 COLOURS = 10  # of a drawing
 SAME = (7, 10)  # levels within which it is one colour: of an untouched file, of a lossy one
 FLAT_AREAS = (0.7, 0.65)  # of the solid pixels that equal their neighbours
@@ -126,6 +134,8 @@ def sure_ink(rgb_u8: U8, distance: U8, paper: Paper) -> tuple[Mask, Mask]:
 def _is_drawn(rgb_u8: U8, distance: U8, paper: Paper) -> bool:
     kind = int(paper.is_lossy)
     ink = distance > paper.tolerance
+    if not paper.is_lossy and _is_shaded_evenly(rgb_u8, distance, ink):
+        return True
     flat, sure = sure_ink(rgb_u8, distance, paper)
     if not sure.any():
         return False  # nothing but a JPEG's ringing stands out
@@ -148,6 +158,39 @@ def _is_drawn(rgb_u8: U8, distance: U8, paper: Paper) -> bool:
     clear = cv2.boxFilter(_as_u8(is_one | ~ink), -1, (5, 5)) >= 255 * EDGE_CLEAR
     explained = ink & (is_one | (clear & (colour_range(rgb_u8) > EDGE)))
     return bool(np.count_nonzero(explained) >= least * np.count_nonzero(ink))
+
+
+def _is_shaded_evenly(rgb_u8: U8, distance: U8, ink: Mask) -> bool:
+    """True for an untouched file whose ink is areas and gradients without any grain."""
+    solid = cv2.erode(_as_u8(ink), square(SOLID_REACH_PX)) > 0
+    solids = np.count_nonzero(solid)
+    if solids < max(LEAST_INK_PX, AREAS * np.count_nonzero(ink)):
+        return False
+    if np.median(distance[solid]) < STANDS_OUT:
+        return False
+    if np.count_nonzero(solid & (colour_range(rgb_u8) == 0)) < EVEN_AREAS * solids:
+        return False
+    smooth = 0
+    for top in range(0, ink.shape[0], BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        smooth += int(np.count_nonzero(solid[rows] & (_bends(rgb_u8, rows) <= BEND)))
+    return smooth >= SMOOTH_AREAS * float(solids)
+
+
+def _bends(rgb_u8: U8, rows: slice) -> U8:
+    """Levels by which the channel that bends most, across or down, is off a straight line between
+    its neighbours, in some of the rows.
+    """
+    before = 1 if rows.start else 0
+    part = rgb_u8[rows.start - before : rows.stop + 1]
+    line = np.array([[1, -2, 1]], np.float32)
+    both = (
+        cv2.convertScaleAbs(cv2.filter2D(part, cv2.CV_16S, way, borderType=cv2.BORDER_REPLICATE))
+        for way in (line, line.T)
+    )
+    red, green, blue = cv2.split(cv2.max(*both))
+    most = cv2.max(cv2.max(red, green), blue)
+    return np.asarray(most[before : before + rows.stop - rows.start], np.uint8)
 
 
 def _palette(pixels: U8, same: int) -> tuple[NDArray[np.int64], float]:

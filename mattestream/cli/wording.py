@@ -34,6 +34,7 @@ _FLAGS: Mapping[str, str] = {
     },
     "crop.canvas_width": "--canvas",
     "crop.canvas_height": "--canvas",
+    "crop.keep_size": "--canvas",  # source
     "crop.position_x": "--position",
     "crop.position_y": "--position",
     "subject.choice": "--largest",
@@ -54,8 +55,15 @@ _FLAGS: Mapping[str, str] = {
     "flat_background.enclosed": "--enclosed",
 }
 _GROUPS = (
-    *("edges", "foreground", "background", "crop", "subject"),
-    *("shadow", "tensor", "chroma_key", "flat_background"),
+    "edges",
+    "foreground",
+    "background",
+    "crop",
+    "subject",
+    "shadow",
+    "tensor",
+    "chroma_key",
+    "flat_background",
 )
 # Groups with nothing behind the dot, and fields without a group.
 _ALONE: Mapping[str, str] = {"chroma_key": "--key", "shadow": "--shadow", "crop": "--crop"}

@@ -1,7 +1,8 @@
 """Bytes between the host and callers' device memory, where only the host works on them.
 
-Called by `server.kserve`, in workers: tensors for a bare network, and outputs of several pictures,
-take this way. Pictures of a pipeline do not: see `server.device_sharing`.
+Called by `server.kserve`, in workers: outputs of several pictures take this way, and tensors of an
+engine that computes in another type or on another GPU. Pictures and other tensors do not: see
+`server.device_sharing` and `models.prepared_tensor`.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def decode(text: bytes) -> bytes:
     """
     plain = b"".join(piece.translate(None, _BLANKS) for piece in _pieces(text))
     plain += b"=" * (-len(plain) % 4)
-    decoded = []
+    decoded: list[bytes] = []
     for piece in _pieces(plain):
         if decoded and len(decoded[-1]) % 3:
             raise ValueError("there is something after the padding")

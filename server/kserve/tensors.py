@@ -107,18 +107,25 @@ class Input:
             self._check_count(len(elements))
             return np.array(elements, dtype).reshape(self.shape)
         data: Any = self.data
-        wanted = self.elements * dtype.itemsize
-        came = len(data) if isinstance(data, bytes) else data.nbytes
-        if came != wanted:
-            raise WrongRequest(
-                f"input '{self.name}' of shape {list(self.shape)} {self.datatype} is {wanted} "
-                f"bytes, {came} came: send all of its elements and nothing else"
-            )
+        self.check_bytes(len(data) if isinstance(data, bytes) else data.nbytes)
         if isinstance(data, Span):
             data = data.region.read(data.start, data.nbytes).data
         elif isinstance(data, CudaSpan):
             data = read_down(data.there, data.device).data
         return np.frombuffer(data, dtype).reshape(self.shape)
+
+    def check_bytes(self, came: int) -> None:
+        """Nothing when so many bytes are what the shape says.
+
+        Raises:
+            WrongRequest: they are not.
+        """
+        wanted = self.elements * FIXED[self.datatype][0].itemsize
+        if came != wanted:
+            raise WrongRequest(
+                f"input '{self.name}' of shape {list(self.shape)} {self.datatype} is {wanted} "
+                f"bytes, {came} came: send all of its elements and nothing else"
+            )
 
     def strings(self) -> list[memoryview]:
         """The elements of a BYTES tensor that is not in shared memory.

@@ -56,4 +56,4 @@ def test_every_fence_that_is_opened_is_closed():
 
 
 def test_the_picture_of_the_readme_is_small():
-    assert (ROOT / "docs" / "images" / "chelsea.jpg").stat().st_size < 100_000
+    assert (ROOT / "docs" / "images" / "portrait.jpg").stat().st_size < 100_000

@@ -134,6 +134,17 @@ def test_a_result_shows_itself_without_its_megabytes():
     assert repr(make(b"x" * 10**6)) == "<Removal 3x2 image/png, 1000000 bytes, frame 0>"
 
 
+class OnAGpu:
+    """An array that cannot be turned into bytes here, as PyTorch's cannot."""
+
+
+def test_a_result_on_a_gpu_is_not_saved_but_told_how_and_shows_its_size(tmp_path):
+    there = Removal(b"", "", 3, 2, report_pb2.Report(), channels=4, pixels=OnAGpu())
+    with pytest.raises(InvalidRequest, match=r"bring \.pixels to the host"):
+        there.save(tmp_path / "out.raw")
+    assert repr(there) == "<Removal 3x2 shared pixels, 24 bytes, frame 0>"
+
+
 def test_save_writes_into_an_open_file():
     file = io.BytesIO()
     make().save(file)

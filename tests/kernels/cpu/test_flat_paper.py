@@ -63,6 +63,34 @@ def test_a_drawing_that_holds_a_photo_goes_to_the_model():
     assert find_paper(drawn) is None
 
 
+def badge(height=240, width=300):
+    """A drawn badge: a ring, and a disc from red to orange, as an untouched file has it."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    away = np.hypot(x - width / 2, y - height / 2)
+    colours = np.zeros((height, width, 3))
+    colours[...] = np.stack([200 + 0 * x, 60 + y / 2, 40 + 0 * x], axis=-1)
+    colours[away > 80] = (30, 60, 140)
+    alpha = np.clip(100.5 - away, 0, 1)[..., None]
+    return np.rint(alpha * colours + (1 - alpha) * 250).astype(np.uint8)
+
+
+@pytest.mark.parametrize("height", [240, 700])  # in one band, and over several
+def test_a_drawing_with_gradients_is_found_where_the_file_was_never_lossy(height):
+    paper = find_paper(badge(height))
+    assert paper is not None
+    assert paper.color == (250, 250, 250)
+
+
+@pytest.mark.parametrize("grow", [1, 2, 3])
+def test_a_photographed_thing_is_no_drawing_however_much_it_was_blown_up(grow):
+    photo = shaded(noise=5, seed=4)
+    large = cv2.resize(photo, None, fx=grow, fy=grow, interpolation=cv2.INTER_LINEAR)
+    assert find_paper(large) is None
+    grainy = badge().astype(int) + np.random.default_rng(5).integers(-4, 5, badge().shape)
+    grainy = np.where(badge() == 250, 250, grainy).astype(np.uint8)  # a photo of it, cut out
+    assert find_paper(grainy) is None
+
+
 def test_blank_paper_is_no_drawing():
     assert find_paper(np.full((50, 70, 3), 255, np.uint8)) is None
 

@@ -132,18 +132,37 @@ async def test_several_pictures_and_cut_outs(folder: Path, caller: OtherProcess)
 
 
 async def test_a_bare_network_takes_and_gives_tensors_there(
-    folder: Path, caller: OtherProcess
+    folder: Path, caller: OtherProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = np.random.default_rng(1).normal(size=(2, 3, 32, 32)).astype(np.float32)
     handle, _ = caller.share(batch.view(np.uint8))
     out_bytes = 2 * 32 * 32 * 4
     goes, block = caller.share(out_bytes)
+    also, other = caller.share(out_bytes)
     source = triton.InferInput("image", batch.shape, "FP32")
     source.set_shared_memory("in", batch.nbytes)
     async with gpu(folder) as served:
         await served.register("in", handle, batch.nbytes)
         await served.register("out", goes, out_bytes)
-        await served.client.infer("tiny", [source], outputs=[output_in("alpha", "out", out_bytes)])
+        await served.register("other", also, out_bytes)
+        device = served.registry.loaded["tiny"].device
+        with monkeypatch.context() as patched:  # not a byte by way of the host
+
+            def refuses(*args: object) -> None:
+                raise AssertionError("a copy between host and device")
+
+            patched.setattr(device, "copy_in", refuses)
+            patched.setattr(device, "copy_out", refuses)
+            await served.client.infer(
+                "tiny", [source], outputs=[output_in("alpha", "out", out_bytes)]
+            )
+        # Either alone, too.
+        there_and_back = await served.client.infer("tiny", [source])
+        await served.client.infer(
+            "tiny",
+            [tensor("image", batch)],
+            outputs=[output_in("alpha", "other", out_bytes)],
+        )
         expected = await served.client.infer("tiny", [tensor("image", batch)])
         too_small = served.client.infer(
             "tiny", [source], outputs=[output_in("alpha", "out", out_bytes - 1)]
@@ -152,8 +171,27 @@ async def test_a_bare_network_takes_and_gives_tensors_there(
         wrong = triton.InferInput("image", [1, *batch.shape[1:]], "FP32")
         wrong.set_shared_memory("in", batch.nbytes)
         assert "bytes, 24576 came" in (await failure(served.client.infer("tiny", [wrong])))[1]
-    found = block.array.view(np.float32).reshape(2, 1, 32, 32)
-    np.testing.assert_array_equal(found, expected.as_numpy("alpha"))
+    for written in (block, other):
+        found = written.array.view(np.float32).reshape(2, 1, 32, 32)
+        np.testing.assert_array_equal(found, expected.as_numpy("alpha"))
+    np.testing.assert_array_equal(there_and_back.as_numpy("alpha"), expected.as_numpy("alpha"))
+
+
+async def test_where_the_engine_computes_in_another_type_tensors_go_by_way_of_the_host(
+    folder: Path, caller: OtherProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.kserve.tensor_face._FP32_ELEMENT", "of no engine here")
+    batch = np.random.default_rng(4).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    handle, block = caller.share(np.concatenate([batch.view(np.uint8).ravel()] * 2))
+    source = triton.InferInput("image", batch.shape, "FP32")
+    source.set_shared_memory("mine", batch.nbytes)
+    async with gpu(folder) as served:
+        await served.register("mine", handle, 2 * batch.nbytes)
+        wanted = [output_in("alpha", "mine", 32 * 32 * 4, batch.nbytes)]
+        await served.client.infer("tiny", [source], outputs=wanted)
+        assert DRIVER.open_now == 1
+    found = block.array[batch.nbytes :][: 32 * 32 * 4].view(np.float32).reshape(32, 32)
+    np.testing.assert_allclose(found, batch[0].mean(axis=0), atol=1e-5)
 
 
 async def test_regions_are_listed_forgotten_and_opened_once(
