@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
@@ -23,85 +23,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import finish
-from kernels.cuda.finish import finish_bytes
 from kernels.device import DeviceError, DeviceLost
 from kernels.image import job_struct
 from kernels.letterbox import place
-from kernels.reference.finish import FinishOutput
-from kernels.statistics import HEADER_BYTES, header_of, read_statistics
+from kernels.statistics import HEADER_BYTES, read_statistics
 from kernels.transfer import to_device, to_host
 from models.device_batch import DTYPES, DeviceBatch
 from models.device_model import DeviceModel
 from models.errors import EngineFailed
 from models.prepared_tensor import PreparedTensor
 from server import device_edges
-from server.codecs.decode import Decoded, decode
+from server.codecs.decode import decode
 from server.codecs.encode import Encoded, Packed, encode_result
 from server.codecs.header import Limits
-from server.codecs.raw import raw_to_rgb
-from server.cuda_memory.ranges import DeviceSource, OpenRange
+from server.cuda_memory.ranges import DeviceSource
+from server.device_image import DeviceOpened, wanted_of
 from server.device_intake import Found as FoundPicture
 from server.device_intake import Intake, JpegDecoder
-from server.device_sharing import CallersMemory, check_fits
+from server.device_sharing import CallersMemory
 from server.device_slots import Slot, SlotRing
 from server.device_streams import DeviceStreams, Frames
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
 from server.job import (
-    Color,
     FlatUse,
     Format,
     Options,
-    Output,
     PixelFormat,
-    RawSource,
     Refine,
     Source,
 )
 from server.known_background import Found, close_found, find_drawing, why_not
-from server.pipeline import Opened, Outcome
+from server.pipeline import Outcome
 
 KEEP_BYTES = 4 << 30
 _RAW_FORMATS = {1: PixelFormat.GRAY8, 3: PixelFormat.RGB8, 4: PixelFormat.RGBA8}
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the last pass writes for an image."""
-
-    output: FinishOutput
-    color: tuple[int, int, int, int]
-    nbytes: int  # of the result, its header included
-    on_host: Plan | None = None  # what the host does with the alpha that comes down
-    edges: Plan | None = None  # what the device does besides its last pass
-
-
-@dataclass(slots=True, kw_only=True)
-class DeviceOpened(Opened):
-    """An image on its way to the device, in its slot."""
-
-    slot: Slot
-    image: NDArray[np.void]  # (1,) of dtype `kernels.image.IMAGE`
-    wanted: Wanted
-    source: Source
-    decoded: Decoded | None  # None: raw pixels, or decoded on the device
-    drawing: Found | None = None  # the subject, where the model need not be asked
-    target: OpenRange | None = None  # where the pixels go instead of to the host
-
-    @property
-    def is_finished_there(self) -> bool:
-        """True when the result is made on the device, and the host only packs it."""
-        return self.drawing is None and self.wanted.on_host is None
-
-    def deliver_to(self, target: OpenRange) -> None:
-        """Sends the result's pixels to `target`; to be said before the image is run.
-
-        Raises:
-            SharedMemoryWrong: the range is too small for them.
-        """
-        if self.is_finished_there:
-            check_fits(target, self.width, self.height, self.wanted.nbytes - HEADER_BYTES)
-        self.target = target
 
 
 class DevicePipeline:
@@ -194,7 +150,7 @@ class DevicePipeline:
             drawing = find_drawing(decoded.rgb, decoded.alpha, options)
             notes += () if drawing is not None else why_not(decoded.alpha, options)
         is_cut_out = device_edges.has_own_alpha(found.image)
-        wanted = _wanted(planned, found.width, found.height, is_cut_out=is_cut_out)
+        wanted = wanted_of(planned, found.width, found.height, is_cut_out=is_cut_out)
         seat.reserve_output(wanted.nbytes)
         if wanted.edges is not None:
             cell_px = self._cell_px(found.width, found.height)
@@ -235,7 +191,7 @@ class DevicePipeline:
             frames = self._streams.frames(asked)
             self._compute(asked, frames)
         for opened in asked:
-            if self._counted(opened)["not_finite"].any():
+            if opened.counted()["not_finite"].any():
                 raise EngineFailed(
                     f"model '{self.model.manifest.name}' ({self.model.manifest.path}) answered "
                     f"values that are not numbers"
@@ -291,7 +247,7 @@ class DevicePipeline:
             assert opened.decoded is not None
             return close_found(opened.decoded, opened.drawing, options, self.limits, opened.check)
         started = perf_counter()
-        statistics = read_statistics(self._counted(opened), opened.width, opened.height)
+        statistics = read_statistics(opened.counted(), opened.width, opened.height)
         host, _ = opened.slot.output(opened.wanted.nbytes)
         channels = opened.wanted.output.channels
         shape = (opened.height, opened.width, channels)
@@ -305,7 +261,7 @@ class DevicePipeline:
             asked = replace(opened.wanted.on_host, options=options)
             return self._close_on_host(opened, alpha_u8, asked, started)
         if options.format is Format.ZIP:
-            pixels, _ = _host_picture(opened)
+            pixels, _ = opened.on_host()
         decoded = opened.decoded
         finished_at = perf_counter()
         encoded: Packed
@@ -333,7 +289,7 @@ class DevicePipeline:
         self, opened: DeviceOpened, alpha_u8: NDArray[np.uint8], wanted: Plan, started: float
     ) -> Outcome:
         """The result of an alpha that came down, finished as on a machine without a GPU."""
-        rgb, own_alpha = _host_picture(opened)
+        rgb, own_alpha = opened.on_host()
         finished = finish_on_host(
             rgb,
             alpha_u8,
@@ -459,41 +415,3 @@ class DevicePipeline:
     def _cell_px(self, width: int, height: int) -> float:
         """Pixels of a picture along one pixel of the model's alpha."""
         return max(width / self.model.alpha_width, height / self.model.alpha_height)
-
-    def _counted(self, opened: DeviceOpened) -> NDArray[np.void]:
-        """What the last pass counted of the alpha, as it lies in front of the pixels."""
-        host, _ = opened.slot.output(opened.wanted.nbytes)
-        return header_of(host)
-
-
-def _wanted(plan: Plan, width: int, height: int, *, is_cut_out: bool) -> Wanted:
-    options = plan.options
-    color = (0, 0, 0, 0)
-    edges = None
-    if not plan.is_plain and device_edges.are_done(plan) and not is_cut_out:
-        edges = plan
-    elif not plan.is_plain:
-        nbytes = finish_bytes(FinishOutput.ALPHA, width, height)
-        return Wanted(FinishOutput.ALPHA, color, nbytes, plan)
-    if not options.output.has_colors or options.format is Format.ZIP:
-        output = FinishOutput.ALPHA  # a zip's colours are the picture's own, still on the host
-    elif options.output is Output.CUTOUT:
-        output = FinishOutput.CUTOUT
-    else:
-        behind = options.background
-        if not isinstance(behind, Color):
-            raise ValueError("a composite needs a background; server.options should have said so")
-        color = behind.rgba
-        if behind.alpha == 0:
-            output = FinishOutput.CUTOUT
-        else:
-            output = FinishOutput.OPAQUE if behind.is_opaque else FinishOutput.TRANSLUCENT
-    return Wanted(output, color, finish_bytes(output, width, height), edges=edges)
-
-
-def _host_picture(opened: DeviceOpened) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """The picture's own colours, (H, W, 3), and alpha, without a copy from the device."""
-    if opened.decoded is not None:
-        return opened.decoded.rgb, opened.decoded.alpha
-    assert isinstance(opened.source, RawSource)
-    return raw_to_rgb(opened.source)

@@ -25,7 +25,7 @@ from server.streams.memory import StreamMemory
 U8 = NDArray[np.uint8]
 FRAMES = 24
 SMOOTH = 0.8
-CUT_AT = 13  # the frame that begins another scene
+CUT_AT = 5  # the frame that begins another scene
 LEVELS = 1  # of 255: rounding
 
 

@@ -87,7 +87,7 @@ def test_a_second_copy_is_found(model: DeviceModel):
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_streams_that_remember_pass_on_the_emulated_device(late: bool):
-    found = list(streams.check(EmulatedDevice(late=late)))
+    found = list(streams.check(EmulatedDevice(late=late), frames=8))
     assert failed(found) == []
     assert [row.name for row in found] == [
         "a steady stream = the CPU's",
