@@ -174,6 +174,36 @@ async def test_frames_of_a_stream_share_a_ring_that_is_opened_once(
         assert (found[index] == 20 * index).all()
 
 
+async def test_steady_alphas_are_made_of_frames_on_the_device_too(
+    gpu_models: Path, caller: OtherProcess
+) -> None:
+    frames = [np.full_like(HALF, shade) for shade in (0, 9, 18, 250)]
+    options = options_pb2.RemoveOptions(temporal=options_pb2.Temporal(smooth=0.8))
+    goes, block = caller.share(len(frames) * ALPHA_BYTES)
+
+    async def named() -> AsyncIterator[removal_pb2.RemoveStreamRequest]:
+        yield config_message(options=options)
+        for index, rgb in enumerate(frames):
+            frame = removal_pb2.Frame(
+                image=image_at(caller.share(rgb)[0]),
+                cuda_memory_output=place(goes, index * ALPHA_BYTES),
+            )
+            yield removal_pb2.RemoveStreamRequest(frame=frame)
+
+    async def sent() -> AsyncIterator[removal_pb2.RemoveStreamRequest]:
+        yield config_message(options=options)
+        for rgb in frames:
+            raw = image_pb2.RawImage(layout=image_at(b"").cuda_memory.layout, data=rgb.tobytes())
+            frame = removal_pb2.Frame(image=image_pb2.Image(raw=raw))
+            yield removal_pb2.RemoveStreamRequest(frame=frame)
+
+    async with gpu_server(gpu_models) as served:
+        there = [reply.frame async for reply in served.removal.RemoveStream(named())][1:]
+        expected = [reply.frame async for reply in served.removal.RemoveStream(sent())][1:]
+    assert [frame.report.copies.host_to_device for frame in there] == [0] * len(frames)
+    assert block.array.tobytes() == b"".join(frame.result.raw.data for frame in expected)
+
+
 async def test_a_bad_frame_fails_alone(gpu_models: Path, caller: OtherProcess) -> None:
     good, _ = caller.share(HALF)
 
