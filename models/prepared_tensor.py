@@ -1,6 +1,6 @@
 """One image's tensors of a bare network, of which either may lie in device memory already.
 
-Made by `server.kserve.tensor_face`, taken by `models.device_batch`.
+Made by `server.kserve.in_place`, taken by `models.device_batch`.
 """
 
 from __future__ import annotations

@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 
 from mattestream.kserve.v2 import infer_pb2
 from models.manifest import Manifest
-from models.prepared_tensor import PreparedTensor
 from server.admission import Admission, Overloaded, Permit
 from server.batcher import Inferred
-from server.cuda_memory.ranges import OpenRange
 from server.kserve.asked import Asked
 from server.kserve.datatypes import FP32
 from server.kserve.errors import WrongRequest
+from server.kserve.in_place import InPlace, one_by_one
 from server.kserve.names import Face
 from server.kserve.outputs import Made, add_output, check_fits, placed
 from server.kserve.parameters import refuse_own
 from server.kserve.statistics import Took
-from server.kserve.tensors import CudaSpan, Input, Wanted
+from server.kserve.tensors import Input, Wanted
 from server.metrics import Metrics
 from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
@@ -36,7 +35,6 @@ from server.workers import Stage, Workers, settled
 
 MAX_BATCH = 64  # images in one request; runs of the engine are as large as it takes them
 FLOAT_BYTES = 4
-_FP32_ELEMENT = "fp32"  # as `models.device_engine.TensorSpec` has it
 # As it came, as the engine takes it, its answer, the answer in the message and on the wire.
 COPIES = 2
 
@@ -106,12 +104,14 @@ class TensorFace:
         cost = self._cost(face, replica, images)
         permit = await self._admit(asked, COPIES * (images * takes.nbytes + answer_bytes), cost)
         asked.permits.append(permit)
-        ranges = _InPlace(source, wanted, replica)
+        ranges = InPlace(source, wanted, replica)
         try:
             if isinstance(source.data, bytes) and not ranges.any:
-                batch: Sequence[Any] = _one_by_one(source.array())
+                batch: Sequence[Any] = one_by_one(source.array())
             else:
-                batch = await self._reading.run_for(asked.place, ranges.batch, takes, gives)
+                batch = await self._reading.run_for(
+                    asked.place, ranges.batch, takes.nbytes, gives.nbytes
+                )
             runs = await _each(replica, batch, asked)
         finally:
             if ranges.any:
@@ -149,76 +149,6 @@ class TensorFace:
         except Overloaded as error:
             self._metrics.refused(error.reason)
             raise
-
-
-class _InPlace:
-    """The tensors of one request that stay in callers' device memory: on the model's own GPU, and
-    where its engine computes in their type. What does not goes by way of the host.
-
-    Attributes:
-        takes, gives: whether the input and the output do.
-    """
-
-    def __init__(self, source: Input, wanted: Wanted, replica: Replica) -> None:
-        self._source, self._span = source, wanted.span
-        self._device = replica.gpu
-        engine: Any = replica.model.engine  # with types of its tensors, on a GPU
-        self.takes = self._fits(source.data) and engine.input.element == _FP32_ELEMENT
-        self.gives = self._fits(wanted.span) and engine.output.element == _FP32_ELEMENT
-        self._open: list[OpenRange] = []
-
-    @property
-    def any(self) -> bool:
-        """True when either does."""
-        return self.takes or self.gives
-
-    def batch(self, takes: Tensor, gives: Tensor) -> list[Any]:
-        """What the pipeline is given for each image; in a worker.
-
-        Raises:
-            WrongRequest: the input has another number of bytes than its shape says.
-            SharedMemoryWrong: a range does not open.
-        """
-        images = self._source.shape[0]
-        sources: list[Any]
-        if self.takes:
-            assert isinstance(self._source.data, CudaSpan)
-            self._source.check_bytes(self._source.data.nbytes)
-            start = self._opened(self._source.data)
-            sources = [start + at * takes.nbytes for at in range(images)]
-        else:
-            sources = _one_by_one(self._source.array())
-        if not self.any:
-            return sources
-        targets: list[int | None] = [None] * images
-        if self.gives:
-            assert isinstance(self._span, CudaSpan)
-            start = self._opened(self._span)
-            targets = [start + at * gives.nbytes for at in range(images)]
-        return [
-            PreparedTensor(source, target) for source, target in zip(sources, targets, strict=True)
-        ]
-
-    def close(self) -> None:
-        """Gives the ranges back; a call to the driver."""
-        while self._open:
-            self._open.pop().close()
-
-    def _fits(self, data: object) -> bool:
-        return (
-            isinstance(data, CudaSpan)
-            and self._device is not None
-            and data.device.index == self._device.index
-        )
-
-    def _opened(self, span: CudaSpan) -> int:
-        assert self._device is not None
-        self._open.append(span.there.open(self._device))
-        return self._open[-1].address
-
-
-def _one_by_one(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return [batch[at : at + 1] for at in range(len(batch))]
 
 
 async def _each(replica: Replica, batch: Sequence[Any], asked: Asked) -> list[Inferred]:

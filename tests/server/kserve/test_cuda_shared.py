@@ -180,7 +180,7 @@ async def test_a_bare_network_takes_and_gives_tensors_there(
 async def test_where_the_engine_computes_in_another_type_tensors_go_by_way_of_the_host(
     folder: Path, caller: OtherProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.kserve.tensor_face._FP32_ELEMENT", "of no engine here")
+    monkeypatch.setattr("server.kserve.in_place.FP32_ELEMENT", "of no engine here")
     batch = np.random.default_rng(4).normal(size=(1, 3, 32, 32)).astype(np.float32)
     handle, block = caller.share(np.concatenate([batch.view(np.uint8).ravel()] * 2))
     source = triton.InferInput("image", batch.shape, "FP32")
