@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mattestream.cli import sources, targets
 from mattestream.cli.connect import connection_flags
-from mattestream.cli.console import open_console
+from mattestream.cli.console import open_console, plain_table
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences
 from mattestream.cli.in_process import connected, in_process_flags
 from mattestream.cli.wording import in_flags
@@ -80,6 +80,7 @@ async def _segment(
     wishes = {name: flags[name] for name in ("box", "mask", "region", "max_subjects", "model")}
     wishes |= {"points": list(flags["points"]) or None, "largest": flags["largest"] or None}
     console = open_console(stderr=True)
+    table = plain_table("picture", "alpha", right=("box", "share", "score"))
     failed = 0
     names = targets.plan(pictures, targets.Destination(folder=out), "png")
     async with connected(flags) as client:
@@ -87,13 +88,18 @@ async def _segment(
             assert name is not None  # there is a folder
             try:
                 found = await client.segment(_image(picture), **wishes)
-                _write(found, name.with_suffix(""), replace=force)
+                paths = _write(found, name.with_suffix(""), replace=force)
             except (MattestreamError, OSError) as error:
                 failed += 1
                 problem = escape(_problem(error, picture))
                 console.print(f"[red]failed[/] {escape(picture.name)}: {problem}", soft_wrap=True)
-            else:
-                console.print(_table(picture.name, found))
+                continue
+            _add_rows(table, picture.name, found, paths)
+            if not paths:
+                note = f"[yellow]note[/] {escape(picture.name)}: no subject was found"
+                console.print(note, soft_wrap=True)
+    if table.rows:
+        console.print(table)
     return failed
 
 
@@ -110,19 +116,19 @@ def _problem(error: Exception, picture: sources.Picture) -> str:
     return said if str(error.filename) == picture.name else f"{error.filename}: {said}"
 
 
-def _write(found: Segmentation, name: Path, *, replace: bool) -> None:
-    """NAME-1.png and so on; the folder is made where it is missing."""
+def _write(found: Segmentation, name: Path, *, replace: bool) -> list[Path]:
+    """NAME-1.png and so on, written; the folder is made where it is missing."""
     name.parent.mkdir(parents=True, exist_ok=True)
-    for number, subject in enumerate(found.subjects, start=1):
-        subject.alpha.save(name.with_name(f"{name.name}-{number}.png"), replace=replace)
+    numbers = range(1, len(found.subjects) + 1)
+    paths = [name.with_name(f"{name.name}-{number}.png") for number in numbers]
+    for subject, path in zip(found.subjects, paths, strict=True):
+        subject.alpha.save(path, replace=replace)
+    return paths
 
 
-def _table(path: str, found: Segmentation) -> Table:
-    table = Table(title=path, caption=None if found.subjects else "no subject was found")
-    for name in ("subject", "box", "share", "score"):
-        table.add_column(name, justify="right")
-    for number, subject in enumerate(found.subjects, start=1):
-        left, top, right, bottom = subject.box
-        box = f"{left:.0f},{top:.0f} {right:.0f},{bottom:.0f}"
-        table.add_row(str(number), box, f"{subject.coverage:.1%}", f"{subject.score:.2f}")
-    return table
+def _add_rows(table: Table, name: str, found: Segmentation, paths: list[Path]) -> None:
+    """A line for each subject; its box is written as --box takes it."""
+    for subject, path in zip(found.subjects, paths, strict=True):
+        box = ",".join(f"{side:.0f}" for side in subject.box)
+        figures = (box, f"{subject.coverage:.1%}", f"{subject.score:.2f}")
+        table.add_row(escape(name), escape(str(path)), *figures)

@@ -87,7 +87,7 @@ class Wish:
                     "it must lie in it"
                 )
         if self.mask is not None:
-            self.mask.levels(width, height)
+            self.mask.place_and_box(width, height)
 
     def choose(self, rgb_u8: U8, alpha_u8: U8, cell_px: float | None = None) -> U8:
         """The alpha of what is wanted, (H, W).
@@ -125,10 +125,12 @@ class Wish:
                 box.left / width, box.top / height, box.right / width, box.bottom / height
             )
         )
-        earlier = None
         if self.mask is not None:
-            earlier = np.multiply(self.mask.levels(width, height), 1 / 255, dtype=np.float32)
-        return Prompts(clicks, asked, earlier)
+            place, around = self.mask.place_and_box(width, height)
+            asked = asked or around
+            if not any(click.wanted for click in clicks):
+                clicks = (place, *clicks)
+        return Prompts(clicks, asked)
 
 
 def _within(alpha_u8: U8, region: Frame) -> U8:

@@ -156,6 +156,9 @@ def test_the_command_writes_an_alpha_for_each_subject(address, photo, tmp_path):
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in out.iterdir()) == ["two-1.png", "two-2.png"]
     assert cv2.imread(str(out / "two-1.png"), cv2.IMREAD_UNCHANGED).shape == (160, 240)
+    rows = [line.split() for line in done.output.splitlines() if "two-" in line]
+    assert [row[1] for row in rows] == [str(out / "two-1.png"), str(out / "two-2.png")]
+    assert all(len(row[2].split(",")) == 4 for row in rows)  # as --box takes it
     again = CliRunner().invoke(cli, ["segment", str(photo), "-o", str(out), "--address", address])
     assert again.exit_code == 1  # nothing is overwritten unasked
     assert f"{out / 'two-1.png'} exists: use --force to replace it" in again.output

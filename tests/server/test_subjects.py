@@ -17,8 +17,12 @@ from PIL import Image
 
 from mattestream.v1 import image_pb2, removal_pb2, removal_pb2_grpc
 from mattestream.v1 import options_pb2 as O  # noqa: N812
+from models.prompts import BoxPrompt
 from server.app import App
 from server.config import Config
+from server.job import EncodedSource
+from server.subjects.mask import Mask
+from server.subjects.wish import Frame, Place, Wish
 from tests.fakes.sam_onnx import write_sam_model
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.server.fakes import config_message, eventually
@@ -138,10 +142,27 @@ async def test_what_the_matte_passed_over_is_taken_as_the_promptable_model_sees_
 async def test_a_rough_mask_stands_for_a_point(folder: Path) -> None:
     rough = np.zeros((SIZE[1], SIZE[0]), np.uint8)
     rough[60:110, 165:215] = 255
-    subject = O.Subject(points=[at(IN_SMALL)], mask=image_pb2.Image(encoded=png(rough)))
+    subject = O.Subject(mask=image_pb2.Image(encoded=png(rough)))
     async with serving(folder) as (_, stub):
         alpha = await alpha_of(stub, subject)
     assert value(alpha, IN_SMALL) > 127
+    assert value(alpha, IN_LARGE) == 0
+
+
+def test_a_mask_is_asked_for_as_its_box_and_a_place_within() -> None:
+    rough = np.zeros((100, 200), np.uint8)
+    rough[20:60, 40:140] = 255
+    rough[60:90, 40:44] = 200  # a thin tail, and what is below half grey
+    rough[:10] = 100
+    place, box = Mask(EncodedSource(png(rough))).place_and_box(200, 100)
+    assert (box.left, box.top, box.right, box.bottom) == (0.2, 0.2, 0.7, 0.9)
+    assert 20 <= place.y * 100 <= 60
+    assert 50 <= place.x * 200 <= 130
+    click = Place(100, 50)
+    wish = Wish(points=(click,), box=Frame(0, 0, 60, 60), mask=Mask(EncodedSource(png(rough))))
+    prompts = wish.prompts(200, 100)
+    assert len(prompts.clicks) == 1  # the caller's own, and the caller's own box
+    assert prompts.box == BoxPrompt(0, 0, 0.3, 0.6)
 
 
 async def test_every_subject_comes_by_itself_largest_first(folder: Path) -> None:
@@ -280,6 +301,10 @@ async def test_a_stream_can_keep_the_largest(folder: Path) -> None:
         (
             O.Subject(mask=image_pb2.Image(encoded=png(np.zeros((9, 9), np.uint8)))),
             "subject.mask is 9x9 pixels, the image is 240x160",
+        ),
+        (
+            O.Subject(mask=image_pb2.Image(encoded=png(np.full((160, 240), 90, np.uint8)))),
+            "option subject.mask has no pixel that is half white or more",
         ),
     ],
 )
