@@ -115,6 +115,8 @@ BY_CODE: Mapping[grpc.StatusCode, type[MattestreamError]] = MappingProxyType(
 # grpc.aio 1.85 puts this in the place of the server's status when the call ends during a write: 4 %
 # of streams that a server refuses at once (seen with a server that refuses 1,000 of them).
 _LOST_STATUS = "Internal error from Core"
+# How grpc's own words begin when nobody was reached; a server's reasons never do.
+_NOBODY = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -161,7 +163,13 @@ def from_rpc_error(error: grpc.RpcError) -> MattestreamError:
             "the server ended the stream while a frame was being sent, and grpc lost its reason: "
             "open the stream anew; the server's log says why"
         )
-    return from_status(call.code(), call.details() or "", call.trailing_metadata())
+    details = call.details() or ""
+    if call.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NOBODY):
+        return Unavailable(
+            f"no server answers at that address: start one with mattestream serve, or name another "
+            f"({details})"
+        )
+    return from_status(call.code(), details, call.trailing_metadata())
 
 
 def _refine(code: grpc.StatusCode, message: str, reason: str) -> type[MattestreamError]:
