@@ -39,7 +39,7 @@ _REASONS = (
     ),
     ("Connection reset", "the connection was closed at once: does the server speak TLS (tls=)?"),
 )
-_NOBODY = "nobody answers there: is the server running, and is this its address?"
+_NOBODY = "nobody answers there: start a server with `mattestream serve`, or check the address"
 
 
 def own_words(code: grpc.StatusCode, details: str) -> str:

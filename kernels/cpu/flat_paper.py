@@ -144,11 +144,11 @@ def _is_drawn(rgb_u8: U8, distance: U8, paper: Paper) -> bool:
     solid = cv2.erode(_as_u8(ink), square(SOLID_REACH_PX)) > 0
     solids = np.count_nonzero(solid)
     if solids >= AREAS * np.count_nonzero(ink):
-        if np.count_nonzero(solid & flat) < FLAT_AREAS[kind] * solids:
-            return False
-        if np.count_nonzero(solid & is_one) < COVERED_AREAS[kind] * solids:
-            return False
-        if _sharpness(rgb_u8[solid], colours, SHARP[kind]) < SHARP_AREAS:
+        if not (
+            np.count_nonzero(solid & flat) >= FLAT_AREAS[kind] * solids
+            and np.count_nonzero(solid & is_one) >= COVERED_AREAS[kind] * solids
+            and _sharpness(rgb_u8[solid], colours, SHARP[kind]) >= SHARP_AREAS
+        ):
             return False
         least = EXPLAINED[kind]
     elif covered < COVERED_LINES:

@@ -131,7 +131,8 @@ def test_a_call_that_takes_too_long_ends_at_its_deadline(script, client):
 
 
 def test_nobody_at_the_address_is_unavailable():
-    with Client("127.0.0.1:1", retries=False, timeout_s=5) as client, pytest.raises(Unavailable):
+    told = pytest.raises(Unavailable, match=r"nobody answers there.*mattestream serve.*refused")
+    with Client("127.0.0.1:1", retries=False, timeout_s=5) as client, told:
         client.remove(b"picture")
 
 
