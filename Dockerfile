@@ -2,6 +2,12 @@
 #   docker build --target cpu -t mattestream .
 #   docker build --target gpu -t mattestream:gpu .
 # Neither has been built by this project's CI, which has no container engine; see README, "Limits".
+#
+#   docker run -p 127.0.0.1:50051:50051 -p 127.0.0.1:8080:8080 mattestream
+#
+# Inside, the server listens on every interface: publish its ports on 127.0.0.1, or give it TLS and API
+# keys (docs/operations.md). The health check calls port 50051 without TLS: with another port or TLS
+# give one of your own (--health-cmd).
 
 FROM python:3.12-slim AS wheel
 WORKDIR /src
@@ -35,8 +41,9 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
 ENTRYPOINT ["mattestream"]
 CMD ["serve"]
 
-# The GPU path (TensorRT, CuPy) is not part of this version: this image has its libraries ready, and
-# runs the models on the CPU until then.
+# Needs a driver for CUDA 13 on the host (docs/gpu.md) and `docker run --gpus all`; without a GPU it
+# runs on the CPU. TensorRT builds its plans at the first start: keep them with a volume on
+# /home/mattestream/.cache, or each new container builds them again, which takes minutes.
 FROM nvidia/cuda:13.0.1-base-ubuntu24.04 AS gpu
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends python3 python3-venv \

@@ -15,13 +15,22 @@ PROTO_PATHS     := $(PROTOS:protos/%=%)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-fast bench overload soak gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
+.PHONY: help demo picture serve test test-fast bench overload soak gpu-libraries sanitize gpu-proof gpu-check check format protos protos-check breaking wheel clean
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Start the server, stream real photos to it, write cut-outs to demo-output/.
 	$(BIN)/python -m mattestream demo --out demo-output
+
+# Head and shoulders of NASA's portrait of Eileen Collins (public domain), as scikit-image ships it.
+picture: $(VENV)/.demo ## Make the README's picture anew, with the models as they are.
+	mkdir -p demo-output && \
+	$(BIN)/python -c 'from PIL import Image; from skimage.data import astronaut as a; \
+	  Image.fromarray(a()[:300, 95:345]).save("demo-output/portrait.png")' && \
+	$(BIN)/mattestream remove demo-output/portrait.png --refine best --force -o demo-output/picture.png && \
+	$(BIN)/python -m mattestream.cli.before_after demo-output/portrait.png demo-output/picture.png \
+	  docs/images/portrait.jpg
 
 serve: $(VENV)/.demo ## Start the server on 127.0.0.1:50051.
 	$(BIN)/python -m mattestream serve

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import cuda_ipc
 from kernels.cuda.catalogue import FOLDER
 from kernels.cuda.source import source_of
+from kernels.cuda_ipc import OpenedMemory
 from kernels.device import (
     Argument,
     CaptureFailed,
@@ -25,6 +27,7 @@ from kernels.device import (
     Event,
     Grid,
     Kernel,
+    Memory,
     Stream,
 )
 from kernels.gpus import devices, import_cupy, in_our_words
@@ -104,8 +107,8 @@ class CupyDevice:
             raise DeviceError(f"there is no GPU {index}: this machine has 0 to {len(found) - 1}")
         self.gpu = found[index]
         self.name = f"cuda:{index} {self.gpu.name}"
+        self.index = index
         self.allocations = 0
-        self._index = index
         self._folder = folder
         self._books = threading.Lock()
         self._modules: dict[str, Any] = {}
@@ -115,8 +118,8 @@ class CupyDevice:
     def use(self) -> None:
         """Makes this the calling thread's device."""
         with in_our_words(self._cupy, f"{self.name} was not made the thread's device"):
-            self._runtime.setDevice(self._index)
-        _thread.device = self._index
+            self._runtime.setDevice(self.index)
+        _thread.device = self.index
 
     def allocate(self, nbytes: int) -> CupyMemory:
         """Device memory, contents undefined."""
@@ -176,6 +179,22 @@ class CupyDevice:
         """Device to host."""
         self._copy(source, target, nbytes, self._runtime.memcpyDeviceToHost, stream)
 
+    def copy_within(self, source: int, target: int, nbytes: int, stream: Stream) -> None:
+        """Device to device."""
+        self._copy(source, target, nbytes, self._runtime.memcpyDeviceToDevice, stream)
+
+    def open_handle(self, handle: bytes) -> OpenedMemory:
+        """A whole allocation of another process."""
+        self._refuse_in_capture("another process's memory was opened")
+        with self._current():
+            return cuda_ipc.open_handle(self._cupy, handle, self.index)
+
+    def close_handle(self, memory: Memory) -> None:
+        """Ends the use of what `open_handle` gave."""
+        self._refuse_in_capture("another process's memory was closed")
+        with in_our_words(self._cupy, "another process's memory was not closed"), self._current():
+            self._runtime.ipcCloseMemHandle(memory.address)
+
     def clear(self, address: int, nbytes: int, stream: Stream) -> None:
         """Sets device memory to zero."""
         with in_our_words(self._cupy, f"{nbytes} bytes were not cleared"):
@@ -195,7 +214,7 @@ class CupyDevice:
         stream: Stream,
     ) -> None:
         """Queues a kernel."""
-        if getattr(_thread, "device", None) != self._index:
+        if getattr(_thread, "device", None) != self.index:
             raise DeviceError(
                 f"thread {threading.current_thread().name!r} launches {kernel.entry} without"
                 " having called use()"
@@ -248,7 +267,7 @@ class CupyDevice:
 
     def _copy(self, source: int, target: int, nbytes: int, kind: int, stream: Stream) -> None:
         if _own(stream).recording:
-            raise CaptureFailed("a copy between host and device cannot be part of a graph")
+            raise CaptureFailed("a copy of pictures cannot be part of a graph")
         with in_our_words(self._cupy, f"{nbytes} bytes were not copied"):
             self._runtime.memcpyAsync(target, source, nbytes, kind, stream.handle)
 
@@ -270,7 +289,7 @@ class CupyDevice:
 
     def _current(self) -> Any:
         """With it this GPU is the thread's; after it the thread has its own back."""
-        return self._cupy.cuda.Device(self._index)
+        return self._cupy.cuda.Device(self.index)
 
     def _count_allocation(self, nbytes: int) -> None:
         self._refuse_in_capture("memory was allocated")

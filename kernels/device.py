@@ -30,6 +30,10 @@ class DeviceLost(DeviceError):
     """Nothing works on the device any more in this process: an illegal address, a dead GPU."""
 
 
+class HandleRefused(DeviceError):
+    """Memory of another process could not be opened by its handle; the device still works."""
+
+
 class CaptureFailed(DeviceError):
     """Work could not be recorded as a graph; the stream is usable again, nothing has run."""
 
@@ -95,6 +99,10 @@ class Device(Protocol):
         """As in the report: "cuda:0 NVIDIA H200"."""
 
     @property
+    def index(self) -> int:
+        """Which GPU, as CUDA counts in this process."""
+
+    @property
     def allocations(self) -> int:
         """Blocks of device and host memory taken so far: it must not grow in the steady state."""
 
@@ -139,6 +147,24 @@ class Device(Protocol):
 
     def copy_out(self, source: int, target: int, nbytes: int, stream: Stream) -> None:
         """Device to host. For `kernels.transfer` alone, which counts."""
+
+    def copy_within(self, source: int, target: int, nbytes: int, stream: Stream) -> None:
+        """Device to device. For `kernels.transfer` alone, which counts."""
+
+    def open_handle(self, handle: bytes) -> Memory:
+        """A whole allocation of another process, by its CUDA IPC handle, for this process's use
+        until `close_handle`. Not to be opened again before that.
+
+        Raises:
+            HandleRefused: the driver does not open it, or it lies on another GPU.
+        """
+
+    def close_handle(self, memory: Memory) -> None:
+        """Ends the use of what `open_handle` gave; nothing queued may still touch it.
+
+        Raises:
+            DeviceError: the driver refused.
+        """
 
     def clear(self, address: int, nbytes: int, stream: Stream) -> None:
         """Sets device memory to zero."""

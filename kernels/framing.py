@@ -4,14 +4,15 @@ Called by `server.looks`, which has `kernels.cpu.crop` cut the pixels. All in ex
 rounded half up, so that equal wishes give equal frames on every machine:
 
 1. Around the subject's box lie the margins; per cent are of the box's own side, in whole pixels.
-   With a `scale` each side of the box is divided by it instead.
+   With a `scale` each side of the box is divided by it instead; to `keep_size` the box gets the
+   source's size instead.
 2. The side that is too short for the aspect grows. The aspect is the canvas', where both its sides
    are given; else the one asked for; else 1 for a circle; else as it falls out.
-3. `position` says which share of what was added in 2, or by the scale, lies left of (above) it.
-   Asked to be `flush`, a subject that the source's edge cuts off stands at the result's edge there,
-   without a margin: cut off in the middle of the result it would float. One that is cut off on two
-   opposite sides fills the result from one to the other; the aspect then cuts its other sides, as
-   far from the subject's middle as may be.
+3. `position` says which share of what was added in 2, or in place of margins, lies left of (above)
+   it. Asked to be `flush`, a subject that the source's edge cuts off stands at the result's edge
+   there, without a margin: cut off in the middle of the result it would float. One that is cut off
+   on two opposite sides fills the result from one to the other; the aspect then cuts its other
+   sides, as far from the subject's middle as may be.
 4. The result has the frame's own size in pixels of the source, or the canvas'; a canvas' side that
    was not given follows from the other.
 """
@@ -54,6 +55,7 @@ class Crop:
     scale: float | None = None  # share of the canvas that the subject's longer side takes, 0..1
     position: tuple[float, float] = (0.5, 0.5)  # 0 left, top; 1 right, bottom
     circle: bool = False
+    keep_size: bool = False  # the source's size; the subject's own scale
     flush: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +66,12 @@ class Crop:
                 "the canvas"
             )
         margins = (self.margin_top, self.margin_right, self.margin_bottom, self.margin_left)
+        others = (self.aspect, self.scale, self.canvas_width, self.canvas_height)
+        if self.keep_size and (any(margin.value for margin in margins) or any(others)):
+            raise ValueError(
+                "the crop is to keep the source's size, but has margins, an aspect, a canvas or a "
+                "scale as well: leave those out, or keep_size"
+            )
         if self.scale is not None and any(margin.value for margin in margins):
             raise ValueError(
                 f"the crop asks for a scale of {self.scale:g} and for margins, but either decides "
@@ -99,7 +107,7 @@ class Frame(NamedTuple):
 def frame(
     crop: Crop,
     box: Box,
-    source_wh: tuple[int, int] | None = None,
+    source_wh: tuple[int, int],
     middle: tuple[float, float] | None = None,
 ) -> Frame:
     """The part of the source that `crop` shows of a subject in `box`, and the result's size.
@@ -107,8 +115,8 @@ def frame(
     Args:
         crop: what is asked for.
         box: around the subject, in pixels of the source; without a subject the whole source.
-        source_wh: the source's size, by which `flush` knows where the subject is cut off; None:
-            nowhere.
+        source_wh: columns and rows of the source, by which `flush` knows where the subject is cut
+            off.
         middle: where most of the subject is, in pixels of the source, for `flush`; None: the box's
             middle.
 
@@ -119,11 +127,13 @@ def frame(
     if right <= left or bottom <= top:
         raise ValueError(f"the subject's box is {box}: it must have at least one pixel")
     fills_width = fills_height = False
-    if crop.flush and source_wh is not None:
+    if crop.flush:
         crop = _flush(crop, box, source_wh)
         fills_width = left <= 0 and right >= source_wh[0] and crop.scale is None
         fills_height = top <= 0 and bottom >= source_wh[1] and crop.scale is None
-    if crop.scale is None:
+    if crop.keep_size:
+        width, height = source_wh
+    elif crop.scale is None:
         wide, high = right - left, bottom - top
         left -= _pixels(crop.margin_left, wide)
         top -= _pixels(crop.margin_top, high)

@@ -1,9 +1,10 @@
 """Page-locks memory that a caller shares with us, so that the GPU copies out of it by itself.
 
-A client on the same machine puts frames into a POSIX shared memory block; the server maps the block
-and locks its pages once, and from then on a frame goes from the client's buffer to the device with
-no copy on the host. For the server, which will lock every block it maps once requests may name
-shared memory; until then the tests and `loadtest.gpu_check.sharing` call it.
+A client on the same machine puts frames into a POSIX shared memory block; who maps the block and
+locks its pages once gets frames from the client's buffer to the device with no copy on the host.
+The server does not: a client that cuts its block short would end it, so it reads into page-locked
+memory of its own (docs/decisions/0016). `loadtest.gpu_check.sharing` measures what that costs
+beside this.
 
 PyCUDA does the registering where it is installed, CuPy's runtime otherwise: the driver's call is
 the same and so is the result. What this file adds is the owner. Pages must be unlocked before they

@@ -1,6 +1,7 @@
-"""The only two functions that move bytes between host and device; each counts what it did.
+"""The only functions that move bytes between host and device, and within the device; each counts
+what it did.
 
-Called by `server.device_slots`; the counts end in the report's `copies`.
+Called by `server.device_pipeline`; the counts end in the report's `copies`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Copies:
     host_to_device_bytes: int = 0
     device_to_host: int = 0
     device_to_host_bytes: int = 0
+    device_to_device: int = 0
+    device_to_device_bytes: int = 0
 
 
 def to_device(
@@ -45,3 +48,12 @@ def to_host(
     device.copy_out(address, target.ctypes.data, target.nbytes, stream)
     copies.device_to_host += 1
     copies.device_to_host_bytes += target.nbytes
+
+
+def within_device(
+    device: Device, source: int, target: int, *, nbytes: int, stream: Stream, copies: Copies
+) -> None:
+    """Queues a copy of `nbytes` from one address of the device to another."""
+    device.copy_within(source, target, nbytes, stream)
+    copies.device_to_device += 1
+    copies.device_to_device_bytes += nbytes

@@ -18,7 +18,7 @@ from statistics import median
 
 from loadtest import report
 from loadtest.compare_rembg import compare, parse
-from loadtest.comparison import OURS, THEIRS, Comparison
+from loadtest.comparison import BUSY_CORES, OURS, THEIRS, Comparison
 from loadtest.networks import BUILT_IN, SHARED
 from loadtest.photos import SIZES
 from loadtest.plots import draw_curves
@@ -35,6 +35,7 @@ HEADERS = (
     "rembg CPU ms",
     "peak MB",
     "rembg peak MB",
+    "others' cores, ours/rembg",
     "errors",
 )
 
@@ -70,6 +71,7 @@ class Part:
                     f"{theirs.cpu_ms:.0f}",
                     f"{ours.peak_rss_mb:.0f}",
                     f"{theirs.peak_rss_mb:.0f}",
+                    f"{ours.others_cores:.2f} / {theirs.others_cores:.2f}",
                     str(len(ours.errors) + len(theirs.errors)),
                 ]
             )
@@ -139,7 +141,8 @@ def page(parts: Sequence[Part]) -> str:
         "Both servers with their own defaults, on the same ONNX and photos, one after the other at "
         "each number of callers; JPEG in, cut-out as PNG back, every answer checked. CPU is the "
         "server's per request, memory its peak so far. The callers run on the same machine. "
-        f"Everything else used {busy:.2f} cores (median)."
+        f"Everything else used {busy:.2f} cores (median); a row in whose turns it used more than "
+        f"{BUSY_CORES:g} tells of the machine and not of the servers."
     )
     table = report.markdown_table(HEADERS, [row for part in parts for row in part.rows()])
     limit = f"The networks alone on all cores, with nothing to decode or encode: {limits}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from models.loaded import Loaded
 from models.model import Model
 from models.registry import Registry
 from models.target import Target
+from server import allocator, logs
 from server.app import App
 from server.config import Config
+from server.until_signal import serve_until_signal
 
 
 class FlatEngine:
@@ -30,26 +33,28 @@ class FlatEngine:
 
     Args:
         inner: answers the first image once; all others are given that answer.
-        run_ms: of a run, however many images it has.
+        run_ms: of a run, however many images it has; 0: it does not wait.
         max_batch: most images in one run.
+        runs: at once: a GPU's work is one queue, a CPU engine has one for each worker.
     """
 
-    max_concurrent_runs = 1  # a GPU's work is one queue
     name = "flat"
     device = "cpu"  # the host's pipeline around it
     precision = "fp32"
 
-    def __init__(self, inner: Engine, *, run_ms: float, max_batch: int) -> None:
+    def __init__(self, inner: Engine, *, run_ms: float, max_batch: int, runs: int = 1) -> None:
         self._inner = inner
         self._run_s = run_ms / 1e3
         self.max_batch = max_batch
+        self.max_concurrent_runs = runs
         self._answer: NDArray[np.float32] | None = None
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The same answer for each image, after the time of one."""
         if self._answer is None:
             self._answer = self._inner.run(batch[:1])
-        time.sleep(self._run_s)  # lets the other threads run, as waiting for a GPU does
+        if self._run_s:
+            time.sleep(self._run_s)  # lets the other threads run, as waiting for a GPU does
         return np.repeat(self._answer, len(batch), axis=0)
 
     def close(self) -> None:
@@ -60,10 +65,11 @@ class FlatEngine:
 class FlatRegistry(Registry):
     """The shipped models, on flat engines."""
 
-    def __init__(self, *, run_ms: float, max_batch: int) -> None:
+    def __init__(self, *, run_ms: float, max_batch: int, runs: int = 1) -> None:
         super().__init__()
         self._run_ms = run_ms
         self._flat_batch = max_batch
+        self._runs = runs
 
     def load(
         self,
@@ -79,14 +85,10 @@ class FlatRegistry(Registry):
         model = super().load(name, target, threads=threads)
         if not isinstance(model, Model):
             return model  # it has no network
-        engine = FlatEngine(model.engine, run_ms=self._run_ms, max_batch=self._flat_batch)
+        engine = FlatEngine(
+            model.engine, run_ms=self._run_ms, max_batch=self._flat_batch, runs=self._runs
+        )
         return Model(model.manifest, engine, model.weights_sha256)
-
-
-async def _serve(port: int, run_ms: float, max_batch: int) -> int:
-    config = Config(port=port, metrics_port=-1, http_port=0, device="cpu", log_level="error")
-    registry = FlatRegistry(run_ms=run_ms, max_batch=max_batch)
-    return await App(config, registry=registry).serve_until_signal()
 
 
 def main(arguments: list[str]) -> int:
@@ -95,9 +97,27 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--run-ms", type=float, default=20.0)
     parser.add_argument("--max-batch", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=1, help="at once")
+    parser.add_argument("--shared-memory", default="", help="prefix of names that may be used")
     options = parser.parse_args(arguments)
-    return asyncio.run(_serve(options.port, options.run_ms, options.max_batch))
+    config = Config(
+        port=options.port,
+        metrics_port=-1,
+        http_port=0,
+        device="cpu",
+        log_level="error",
+        shared_memory=(options.shared_memory,) if options.shared_memory else (),
+    )
+    # As `server.app.serve` does: else each frame writes a line, which takes longer than the frame.
+    logs.configure(config.log_format, config.log_level)
+    registry = FlatRegistry(run_ms=options.run_ms, max_batch=options.max_batch, runs=options.runs)
+
+    async def serve() -> int:
+        return await serve_until_signal(App(config, registry=registry))
+
+    return asyncio.run(serve())
 
 
 if __name__ == "__main__":
+    allocator.ensure(os.environ, sys.orig_argv[1:])  # as `mattestream serve`
     sys.exit(main(sys.argv[1:]))

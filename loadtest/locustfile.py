@@ -5,33 +5,37 @@
 
 Name the users to run, or none for all: SingleUser (one photo, wait, the next), MixedUser (sizes
 from thumbnails to 12 megapixels, several outputs), StreamUser (a camera's JPEG frames as fast as
-the window lets them). Each goes through `mattestream.Client` without retries, so that a refusal is
-seen as one. Locust's callers wait for their answers: for latencies under a given rate see
-`loadtest.overload`.
+the window lets them), SharedMemoryUser (raw frames in shared memory, likewise). Each goes through
+`mattestream.Client` without retries, so that a refusal is seen as one. Locust's callers wait for
+their answers: for latencies under a given rate see `loadtest.overload`.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 import grpc.experimental.gevent as grpc_gevent
 from locust import User, constant, tag, task
+from locust.exception import StopUser
 
 # Locust has made the standard library's waits gevent's; gRPC's must be, before a channel is made.
 grpc_gevent.init_gevent()
 
 from loadtest.photos import PATTERNS, jpeg, load_photos, scene  # noqa: E402
-from mattestream import Client  # noqa: E402
+from mattestream import Client, NotAllowed, SharedFrames  # noqa: E402
 from mattestream.reply import FrameFailed, Removal  # noqa: E402
 
 FRAMES_A_STREAM = 100
 TIMEOUT_S = 60.0
 PHOTOS = {size: [photo.data for photo in load_photos(size).photos] for size in PATTERNS}
 THUMBNAIL = jpeg(scene(640, 480, 1))
-FRAME = jpeg(scene(1280, 720, 2))
+PIXELS = scene(1280, 720, 2)
+FRAME = jpeg(PIXELS)
 
 
 class Caller(User):
@@ -120,25 +124,61 @@ class MixedUser(Caller):
         self.timed("Remove 12 MP", lambda: self.client.remove(photo))
 
 
-class StreamUser(Caller):
-    """A camera: JPEG frames in, alphas back; a row a frame, from its sending to its answer."""
+class StreamingCaller(Caller):
+    """A camera: frames in, alphas back; a row a frame, from its sending to its answer."""
+
+    abstract = True
+
+    def timed_stream(self, name: str, frames: Iterable[Any]) -> None:
+        """One stream of those frames."""
+        sent: deque[float] = deque()
+
+        def as_sent() -> Iterator[Any]:
+            for frame in frames:
+                sent.append(time.perf_counter())
+                yield frame
+                del frame  # one in shared memory is held by its request alone
+
+        try:
+            for outcome in self.client.remove_stream(as_sent(), timeout_s=TIMEOUT_S):
+                took_ms = (time.perf_counter() - sent.popleft()) * 1e3
+                if isinstance(outcome, FrameFailed):
+                    self.tell(name, took_ms, None, outcome.error)
+                else:
+                    self.tell(name, took_ms, outcome, None)
+                del outcome  # with its pixels, where they lie in shared memory
+        except Exception as error:
+            self.tell(name, 0.0, None, error)
+
+
+class StreamUser(StreamingCaller):
+    """JPEG frames in the messages."""
 
     @task
     def stream(self) -> None:
         """One stream of a hundred frames."""
-        sent: deque[float] = deque()
+        self.timed_stream("RemoveStream 720p", repeat(FRAME, FRAMES_A_STREAM))
 
-        def frames() -> Iterator[Any]:
-            for _ in range(FRAMES_A_STREAM):
-                sent.append(time.perf_counter())
-                yield FRAME
 
+class SharedMemoryUser(StreamingCaller):
+    """Raw frames in shared memory, of a server on this machine that was started with
+    `--shared-memory mattestream-`; of another one this user takes its leave.
+    """
+
+    def on_start(self) -> None:
+        """Connects, and sees whether the server lets it name memory."""
+        super().on_start()
         try:
-            for outcome in self.client.remove_stream(frames(), timeout_s=TIMEOUT_S):
-                took_ms = (time.perf_counter() - sent.popleft()) * 1e3
-                if isinstance(outcome, FrameFailed):
-                    self.tell("RemoveStream 720p", took_ms, None, outcome.error)
-                else:
-                    self.tell("RemoveStream 720p", took_ms, outcome, None)
-        except Exception as error:
-            self.tell("RemoveStream 720p", 0.0, None, error)
+            with SharedFrames(64, 48, count=2) as ring:
+                self.client.remove(ring.take())
+        except NotAllowed as error:
+            logging.warning("SharedMemoryUser sends nothing: %s", error)
+            raise StopUser from None
+
+    @task
+    def stream(self) -> None:
+        """One stream of a hundred frames."""
+        height, width = PIXELS.shape[:2]
+        with SharedFrames(width, height) as ring:
+            pixels = repeat(PIXELS, FRAMES_A_STREAM)
+            self.timed_stream("RemoveStream 720p, shared memory", ring.fill(pixels))

@@ -24,6 +24,7 @@ from loadtest import report
 from loadtest.callers import LoadSpec, let_loose, start_callers
 from loadtest.photos import jpeg, load_photos, scene
 from loadtest.servers import ServerProcess, flat_server, mattestream_server
+from server.machine import usable_cores
 
 CALLERS = 16
 TINY_PX = (64, 48)
@@ -95,7 +96,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
             photos.append(str(work / photo.name))
         with mattestream_server(work, environment={"MATTESTREAM_LOG_LEVEL": "error"}) as server:
             whole = spend("1080p photos, built-in model", server, tuple(photos), options.seconds)
-        with flat_server(work, run_ms=0.0, max_batch=1) as server:
+        with flat_server(work, run_ms=0.0, max_batch=1, runs=usable_cores()) as server:
             name = f"{TINY_PX[0]}x{TINY_PX[1]} pictures, an engine that answers at once"
             bare = spend(name, server, (str(tiny),), options.seconds)
     cores = whole.cpu_ms / bare.cpu_ms

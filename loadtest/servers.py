@@ -246,19 +246,24 @@ def mattestream_server(
     )
 
 
-def flat_server(work: Path, *, run_ms: float, max_batch: int) -> ServerProcess:
+def flat_server(
+    work: Path, *, run_ms: float, max_batch: int, runs: int = 1, shared_memory: str = ""
+) -> ServerProcess:
     """Our server on an engine whose runs cost the same however full they are, not started yet.
 
     Args:
         work: folder for its log.
         run_ms: of each run.
         max_batch: images in one.
+        runs: at once.
+        shared_memory: prefix of names that callers may use; "" for none.
     """
     port, name = free_port(), f"flat-{max_batch}"
     command = [sys.executable, "-m", "loadtest.flat_engine", "--port", str(port)]
+    engine = ["--run-ms", str(run_ms), "--max-batch", str(max_batch), "--runs", str(runs)]
     return ServerProcess(
         name,
-        [*command, "--run-ms", str(run_ms), "--max-batch", str(max_batch)],
+        [*command, *engine, "--shared-memory", shared_memory],
         port=port,
         is_ready=lambda: _grpc_serves(f"{HOST}:{port}"),
         log_path=work / f"{name}.log",

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from loadtest.photos import jpeg, scene
-from mattestream.request import ImageInput, RemoveKeywords
+from mattestream.keywords import RemoveKeywords
+from mattestream.picture import ImageInput
 from mattestream.v1 import image_pb2, options_pb2
 
 OK = "OK"

@@ -3,14 +3,16 @@
     python -m loadtest.streams [--network built-in|u2netp] [--size 480p 1080p] [--streams 1 8]
 
 In each round every kind of frame (JPEG, raw RGB8, shared memory) is streamed in turn, and in the
-same round the network alone runs flat out on as many threads as the server has: the limit. On a CPU
-decoding, resizing and the wire share the cores with the network, so that the share of the limit
-says how much of the machine is left for it; on a GPU they run beside it.
+same round two limits are measured, each on as many threads as the server has: the network alone,
+and the pipeline alone, which is all stages of a frame without a wire. On a CPU decoding, resizing
+and finishing share the cores with the network, so that the second is what can be reached; on a GPU
+they run beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,14 +24,24 @@ from loadtest import report
 from loadtest.engine_alone import EngineAlone
 from loadtest.figures import median_ratio
 from loadtest.networks import MODEL_NAME, make_network, place_network
+from loadtest.photos import scene
+from loadtest.pipeline_alone import PipelineAlone, source_of
 from loadtest.servers import ServerProcess, Watch, mattestream_server
 from loadtest.stream_load import KINDS, PREFIX, StreamSpec, frames_of, start_streams
 from models.registry import Registry
+from server import allocator
 from server.machine import usable_cores
 
 SIZES = {"480p": (854, 480), "1080p": (1920, 1080)}
 BUILT_IN = "matte-s"
-HEADERS = ("frames", "frames/s", "of the engine's limit", "server CPU ms", "caller CPU ms")
+HEADERS = (
+    "frames",
+    "frames/s",
+    "of the engine alone",
+    "of the pipeline alone",
+    "server CPU ms",
+    "caller CPU ms",
+)
 
 
 @dataclass(slots=True)
@@ -38,7 +50,8 @@ class Row:
 
     name: str
     frames_per_s: list[float] = field(default_factory=list)
-    limit_per_s: list[float] = field(default_factory=list)  # of the same round
+    limit_per_s: list[float] = field(default_factory=list)  # of the engine, in the same round
+    pipeline_per_s: list[float] = field(default_factory=list)  # likewise
     server_cpu_ms: list[float] = field(default_factory=list)  # a frame
     caller_cpu_ms: list[float] = field(default_factory=list)
 
@@ -48,18 +61,24 @@ class Row:
             self.name,
             f"{median(self.frames_per_s):.1f}",
             f"{median_ratio(self.frames_per_s, self.limit_per_s):.0%}",
+            f"{median_ratio(self.frames_per_s, self.pipeline_per_s):.0%}",
             f"{median(self.server_cpu_ms):.1f}",
             f"{median(self.caller_cpu_ms):.1f}",
         ]
 
 
 def measure(
-    server: ServerProcess, engine: EngineAlone, model: str, options: argparse.Namespace
+    server: ServerProcess,
+    engine: EngineAlone,
+    pipeline: PipelineAlone,
+    model: str,
+    options: argparse.Namespace,
 ) -> list[Row]:
-    """All rows; within a round each follows on its own measurement of the limit."""
+    """All rows; within a round each follows on its own measurement of the limits."""
     rows: list[Row] = []
     for size in options.size:
         width, height = SIZES[size]
+        sources = {kind: source_of(kind, scene(width, height, seed=1)) for kind in KINDS}
         for streams in options.streams:
             cells = {kind: Row(f"{kind} {size}, {_count(streams)}") for kind in KINDS}
             for turn in range(options.rounds):
@@ -67,6 +86,7 @@ def measure(
                 for kind in kinds:
                     row = cells[kind]
                     row.limit_per_s.append(engine.per_s(options.seconds / 2))
+                    row.pipeline_per_s.append(pipeline.per_s(sources[kind], options.seconds / 2))
                     spec = StreamSpec(
                         server.address, model, kind, width, height, streams, options.seconds
                     )
@@ -113,12 +133,14 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
                 "MATTESTREAM_MODEL_DIRS": str(network.model_dir),
             }
         with mattestream_server(work, environment=settings) as server:
-            rows = measure(server, EngineAlone(registry, model), model, options)
+            alone = EngineAlone(registry, model), PipelineAlone(registry, model)
+            rows = measure(server, *alone, model, options)
     how = (
         f"Network: {model if options.network == 'built-in' else options.network}, ONNX Runtime on "
-        f"{usable_cores()} cores. Alphas come back uncompressed; each stream has a connection of "
-        "its own and all are fed by one process on the same machine, whose CPU is in the last "
-        f"column. {options.rounds} rounds of {options.seconds:g} s; medians."
+        f"{usable_cores()} cores. The pipeline alone is all stages of a frame without a wire, on "
+        "the same cores. Alphas come back uncompressed; each stream has a connection of its own "
+        "and all are fed by one process on the same machine, whose CPU is in the last column. "
+        f"{options.rounds} rounds of {options.seconds:g} s; medians."
     )
     table = report.markdown_table(HEADERS, [row.cells() for row in rows])
     text = "\n\n".join(["# Streams beside the engine alone", report.facts_list(facts), how, table])
@@ -143,4 +165,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # The server runs with this allocator setting, so this process must too: Python restarts once.
+    allocator.ensure(os.environ, sys.orig_argv[1:])
     sys.exit(main(sys.argv[1:]))

@@ -1,13 +1,15 @@
 """What it costs a frame to travel: by shared memory, and in the message.
 
     python -m loadtest.transport [--size 1080p] [--rounds 9] [--frames 60]
+    python -m loadtest.transport --size tiny --network none    # what no pixel and no network costs
 
 In each round the same frames go through the pipeline in this process, which has no transport, and
 then through `Client.remove_stream` with a window of 1, once by `SharedFrames` and once as arrays.
 What a frame takes longer, and what CPU both processes spend more on it, is the transport: gRPC, its
-messages, the copies, and the hops between threads. The built-in network runs in all three; a frame
-in shared memory is not filled anew, because a camera would write there whatever the transport is.
-The two copies that the server makes of one in shared memory are measured by themselves as well.
+messages, the copies, and the hops between threads. The built-in network runs in all three, or an
+engine that answers at once (`flat_engine`), which leaves less to subtract. A frame in shared memory
+is not filled anew, because a camera would write there whatever the transport is. The two copies
+that the server makes of one in shared memory are measured by themselves as well.
 """
 
 from __future__ import annotations
@@ -28,21 +30,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import report
+from loadtest.flat_engine import FlatRegistry
 from loadtest.photos import scene
-from loadtest.servers import ServerProcess, Watch, mattestream_server
+from loadtest.servers import ServerProcess, Watch, flat_server, mattestream_server
 from loadtest.streams import BUILT_IN, SIZES
 from mattestream import Client, SharedFrame, SharedFrames
-from mattestream.request import Frame, ImageInput
+from mattestream.picture import ImageInput
+from mattestream.request import Frame
 from models.model import Model
 from models.registry import Registry
 from server import allocator
 from server.codecs.header import Limits
 from server.host_pipeline import HostPipeline
 from server.job import Format, Options, Output, PixelFormat, RawSource, Refine
+from server.machine import usable_cores
 from server.pipeline import remove_one
 from server.shared_memory.regions import Regions
 
 PREFIX = "mattestream-transport-"
+TRAVELLING = {**SIZES, "tiny": (64, 48)}
+NO_NETWORK = "none"
 WARM_FRAMES = 5
 ALONE, COPIES = "pipeline alone", "the two copies alone"
 WAYS = ("by shared memory", "in the message")
@@ -69,9 +76,9 @@ class Cost:
 class Alone:
     """The pipeline in this process."""
 
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], registry: Registry) -> None:
         cv2.setNumThreads(1)  # as in the server
-        model = Registry().load(BUILT_IN)
+        model = registry.load(BUILT_IN)
         assert isinstance(model, Model)
         self._pipeline = HostPipeline(model, Limits(max_megapixels=50, max_side_px=16384))
         height, width = pixels.shape[:2]
@@ -119,9 +126,11 @@ def _shared(ring: SharedFrames, frames: int) -> Iterator[ImageInput | Frame]:
 
 def measure(server: ServerProcess, options: argparse.Namespace) -> dict[str, Cost]:
     """The pipeline alone, then both ways to travel, in turn."""
-    width, height = SIZES[options.size]
+    width, height = TRAVELLING[options.size]
     pixels = scene(width, height, seed=1)
-    alone = Alone(pixels)
+    has_network = options.network != NO_NETWORK
+    registry = Registry() if has_network else FlatRegistry(run_ms=0.0, max_batch=1)
+    alone = Alone(pixels, registry)
     costs = {name: Cost() for name in (ALONE, *WAYS, COPIES)}
     with (
         Client(server.address) as client,
@@ -177,26 +186,36 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         "commit": report.commit(),
         "command": f"`{report.shown_command('transport', arguments)}`",
     }
+    with (
+        tempfile.TemporaryDirectory(prefix="mattestream-transport-") as folder,
+        _server(Path(folder), options.network) as server,
+    ):
+        costs = measure(server, options)
+    table = report.markdown_table(HEADERS, rows_of(costs))
+    network = BUILT_IN if options.network != NO_NETWORK else "none, an engine that answers at once"
+    how = (
+        f"Network: {network}. Frames of {options.size} RGB, alphas back, one at a time; medians of "
+        f"{options.rounds} rounds of {options.frames} frames."
+    )
+    text = "\n\n".join(["# Transport of one frame", report.facts_list(facts), how, table])
+    print(text)
+    figures = {"facts": facts, "costs": {name: asdict(cost) for name, cost in costs.items()}}
+    name = f"transport-{options.size}" + "-no-network" * (options.network == NO_NETWORK)
+    written = report.write_results(name, figures, text, options.out)
+    print("\nwritten: " + ", ".join(str(path) for path in written))
+
+
+def _server(work: Path, network: str) -> ServerProcess:
+    """Not started yet."""
+    if network == NO_NETWORK:
+        runs = usable_cores()
+        return flat_server(work, run_ms=0.0, max_batch=1, runs=runs, shared_memory=PREFIX)
     settings = {
         "MATTESTREAM_LOG_LEVEL": "error",
         "MATTESTREAM_SHARED_MEMORY": PREFIX,
         "MATTESTREAM_DEVICE": "cpu",
     }
-    with (
-        tempfile.TemporaryDirectory(prefix="mattestream-transport-") as folder,
-        mattestream_server(Path(folder), environment=settings) as server,
-    ):
-        costs = measure(server, options)
-    table = report.markdown_table(HEADERS, rows_of(costs))
-    how = (
-        f"Frames of {options.size} RGB, alphas back, one at a time; medians of {options.rounds} "
-        f"rounds of {options.frames} frames."
-    )
-    text = "\n\n".join(["# Transport of one frame", report.facts_list(facts), how, table])
-    print(text)
-    figures = {"facts": facts, "costs": {name: asdict(cost) for name, cost in costs.items()}}
-    written = report.write_results(f"transport-{options.size}", figures, text, options.out)
-    print("\nwritten: " + ", ".join(str(path) for path in written))
+    return mattestream_server(work, environment=settings)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -204,7 +223,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="loadtest.transport", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("--size", choices=list(SIZES), default="1080p")
+    parser.add_argument("--size", choices=list(TRAVELLING), default="1080p")
+    parser.add_argument("--network", choices=(BUILT_IN, NO_NETWORK), default=BUILT_IN)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--frames", type=int, default=60, help="of one turn")
     parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the report")

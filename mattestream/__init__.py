@@ -1,8 +1,8 @@
 """mattestream: background removal over gRPC. What a user imports.
 
-Reading order: `client` (and `aio`, the same for asyncio), `request` and `reply` (what goes in and
-what comes out), `errors`; then `sender` and `aio_sender` for streams, and what both clients share:
-`stream`, `channel`, `calls`. `cli` is the command, `v1` the generated contract.
+Reading order: `client` (and `aio`, the same for asyncio), `picture`, `keywords` and `request` (what
+goes in), `reply` (what comes out), `errors`; then `sender` and `aio_sender` for streams, and what
+both clients share: `stream`, `channel`, `calls`. `cli` is the command, `v1` the generated contract.
 
 Names are loaded on first use: `mattestream --help` must not wait for grpc.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mattestream.aio import AsyncClient
     from mattestream.channel import Tls
     from mattestream.client import Client
+    from mattestream.cuda_frame import CudaFrame
     from mattestream.errors import (
         BadImage,
         Cancelled,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ServerError,
         Unavailable,
     )
+    from mattestream.picture import raw_image
     from mattestream.reply import FrameFailed, Removal
     from mattestream.request import Frame
     from mattestream.segmentation import Segmentation, Subject
@@ -46,6 +48,7 @@ except PackageNotFoundError:  # a checkout on the path, not installed
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
+    "CudaFrame": "cuda_frame",
     "Tls": "channel",
     "Frame": "request",
     "FrameFailed": "reply",
@@ -54,6 +57,7 @@ _HOMES = {
     "SharedFrame": "shared_frame",
     "SharedFrames": "shared_frames",
     "Subject": "segmentation",
+    "raw_image": "picture",
 }
 _ERRORS = (
     "BadImage",
@@ -77,6 +81,7 @@ __all__ = [
     "BadImage",
     "Cancelled",
     "Client",
+    "CudaFrame",
     "DeadlineExceeded",
     "Frame",
     "FrameFailed",
@@ -97,6 +102,7 @@ __all__ = [
     "Tls",
     "Unavailable",
     "__version__",
+    "raw_image",
 ]
 
 

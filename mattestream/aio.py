@@ -8,12 +8,9 @@ async with AsyncClient() as client:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal, Self, TypeVar, Unpack, overload
 
 from grpc import aio
@@ -21,22 +18,25 @@ from grpc import aio
 from mattestream import calls, channel, health
 from mattestream.aio_sender import Images, Sender, off_loop
 from mattestream.errors import MattestreamError
-from mattestream.reply import FrameFailed, Removal, removal
-from mattestream.request import (
+from mattestream.keywords import (
     ON_ERROR,
     DeliveryName,
-    ImageInput,
     RemoveKeywords,
     SegmentKeywords,
     StreamKeywords,
+)
+from mattestream.picture import ImageInput
+from mattestream.reply import FrameFailed, Removal, removal
+from mattestream.request import (
     build_request,
     build_segment_request,
     build_stream_config,
-    choose,
+    check_frames,
 )
 from mattestream.segmentation import Segmentation, segmentation
 from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
+from mattestream.values import choose
 
 _Reply = TypeVar("_Reply")
 
@@ -45,12 +45,17 @@ class AsyncClient:
     """A connection to a mattestream server, to be made and used inside one running event loop.
 
     Args:
-        address: "host:port" or "unix:/path".
-        timeout_s: limit of every unary call in seconds, retries included; None for none.
+        address: "host:port" or "unix:/path"; nothing is connected before the first call.
+        timeout_s: limit of every call but `remove_stream` in seconds, retries included; None for
+            none.
         api_key: sent as `x-api-key` with every call.
         tls: False for plain text, True for the system's roots, or a `Tls`.
-        max_message_mib: largest request and reply in MiB.
+        max_message_mib: largest request and reply in MiB, 1 to 2047.
         retries: False to see the first failure (for load tests).
+
+    Raises:
+        InvalidRequest: the address, the key or the limit is none that a call could be made with.
+        RuntimeError: no event loop is running.
     """
 
     def __init__(
@@ -68,6 +73,10 @@ class AsyncClient:
         self._connection = channel.connection(
             address, api_key=api_key, tls=tls, max_message_mib=max_message_mib, retries=retries
         )
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # grpc would take, or miss, a loop that nobody runs
+            raise RuntimeError("make an AsyncClient inside the coroutine that uses it") from None
         options = self._connection.options()
         if self._connection.tls:
             credentials = self._connection.tls.credentials()
@@ -167,6 +176,7 @@ class AsyncClient:
         one that blocks does not hold up the loop.
         """
         config = build_stream_config(options, window=window, delivery=delivery)
+        check_frames(images)
         raises = choose("on_error", on_error, ON_ERROR)
         return self._stream(config, images, timeout_s=timeout_s, raises=raises)
 

@@ -108,7 +108,7 @@ def check_still_waiting(
 
 def _why_not_ready(model: str | None, status: int | None) -> str:
     if status is None:
-        return "is the server running, at this address?"
+        return "is the server running, at this address, with TLS on both ends or on neither?"
     if status == health.SERVICE_UNKNOWN and model:
         return (
             "the server answers, but has not loaded a model of that name; list_models() says which "

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from mattestream.errors import InvalidRequest
+from mattestream.values import whole
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 60.0
@@ -19,6 +20,12 @@ DEFAULT_MAX_MESSAGE_MIB = 288
 API_KEY_KEY = "x-api-key"
 # grpc refuses other values with "Invalid metadata", and long ones as if the server were full.
 _SENDABLE = re.compile(r"(?! )[\x20-\x7e]{1,4096}(?<! )")
+
+# grpc takes a missing port for 443, and one beyond 65535 modulo 65536.
+_HOST_AND_PORT = re.compile(r"(?P<host>[^\s/:\[\]]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<port>\d{1,5})")
+# Of grpc's own kinds of address these are the ones that a client can reach a server by.
+_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
+_MAX_MESSAGE_MIB = 2047  # protobuf's own limit is 2 GiB
 
 _SERVICE = "mattestream.v1.BackgroundRemovalService"
 _MODELS = "mattestream.v1.ModelsService"
@@ -63,6 +70,16 @@ class Tls:
     private_key: bytes | None = None
     certificate_chain: bytes | None = None
     server_name: str | None = None  # name in the certificate, where it is not the address's
+
+    def __post_init__(self) -> None:
+        for name in ("root_certificates", "private_key", "certificate_chain"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, bytes) and b"-----BEGIN " in value):
+                # The value itself stays out of messages: it may be a key.
+                raise InvalidRequest(
+                    f"{name} is {type(value).__name__} that is no PEM: give the bytes of the file, "
+                    "as Path('ca.pem').read_bytes() has them"
+                )
 
     def credentials(self) -> grpc.ChannelCredentials:
         """The same in the form that grpc takes."""
@@ -118,8 +135,11 @@ def connection(
     """The settings of a client's constructor as one value; `tls=True` means the system's roots.
 
     Raises:
-        InvalidRequest: the key is nothing that a header can carry.
+        InvalidRequest: the address is none, the limit is no message's, or the key is nothing that a
+            header can carry.
     """
+    _check_address(address)
+    whole("max_message_mib", max_message_mib, 1, _MAX_MESSAGE_MIB, f"from 1 to {_MAX_MESSAGE_MIB}")
     if api_key and not _SENDABLE.fullmatch(api_key):
         # The key itself stays out of messages and logs.
         raise InvalidRequest(
@@ -132,4 +152,17 @@ def connection(
         tls=(Tls() if tls is True else tls or None),
         max_message_mib=max_message_mib,
         retries=retries,
+    )
+
+
+def _check_address(address: str) -> None:
+    if isinstance(address, str):
+        if address.startswith(_SCHEMES):
+            return
+        found = _HOST_AND_PORT.fullmatch(address)
+        if found and 0 < int(found["port"]) <= 65535:
+            return
+    raise InvalidRequest(
+        f"address is {address!r}: give host:port, as in {DEFAULT_ADDRESS}, or unix:/path (a gRPC "
+        "address has no http:// before it)"
     )

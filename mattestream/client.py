@@ -5,7 +5,8 @@
         for result in client.remove_stream(frames):
             ...
 
-A client may be used from several threads; it holds one channel.
+A client may be used from several threads; it holds one channel, which connects with the first call
+and again whenever the connection broke. One iterator of `remove_stream` belongs to one thread.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ import grpc
 
 from mattestream import calls, channel, health
 from mattestream.errors import MattestreamError
-from mattestream.reply import FrameFailed, Removal, removal
-from mattestream.request import (
+from mattestream.keywords import (
     ON_ERROR,
     DeliveryName,
-    Frame,
-    ImageInput,
     RemoveKeywords,
     SegmentKeywords,
     StreamKeywords,
+)
+from mattestream.picture import ImageInput
+from mattestream.reply import FrameFailed, Removal, removal
+from mattestream.request import (
+    Frame,
     build_request,
     build_segment_request,
     build_stream_config,
-    choose,
+    check_frames,
 )
 from mattestream.segmentation import Segmentation, segmentation
 from mattestream.sender import Sender
 from mattestream.shared_frame import in_flight, shared_of
 from mattestream.v1 import models_pb2, models_pb2_grpc, removal_pb2, removal_pb2_grpc
+from mattestream.values import choose
 
 _Reply = TypeVar("_Reply")
 
@@ -44,12 +48,16 @@ class Client:
     """A connection to a mattestream server.
 
     Args:
-        address: "host:port" or "unix:/path".
-        timeout_s: limit of every unary call in seconds, retries included; None for none.
+        address: "host:port" or "unix:/path"; nothing is connected before the first call.
+        timeout_s: limit of every call but `remove_stream` in seconds, retries included; None for
+            none.
         api_key: sent as `x-api-key` with every call.
         tls: False for plain text, True for the system's roots, or a `Tls`.
-        max_message_mib: largest request and reply in MiB.
+        max_message_mib: largest request and reply in MiB, 1 to 2047.
         retries: False to see the first failure (for load tests).
+
+    Raises:
+        InvalidRequest: the address, the key or the limit is none that a call could be made with.
     """
 
     def __init__(
@@ -98,8 +106,9 @@ class Client:
         """The image without its background.
 
         Args:
-            image: bytes of a file, a path, an open binary file, a uint8 array, a frame of
-                `SharedFrames` or a message.
+            image: bytes of a file, a path, an open binary file, a uint8 array in RGB order, a
+                Pillow image, a frame of `SharedFrames`, a `CudaFrame`, or what `raw_image` made
+                (BGR, NV12).
             timeout_s: limit in seconds for this call; None takes the client's.
             request_id: an id of the caller's own, for the server's log and the report.
             options: see `RemoveKeywords`; the defaults give a cut-out as PNG.
@@ -187,7 +196,7 @@ class Client:
         a million files holds a few of them. Leaving the loop early ends the stream.
 
         Args:
-            images: what `remove` takes, or `Frame`s with numbers of the caller's own.
+            images: what `remove` takes, or `Frame`s with numbers of the caller's own; read once.
             window: frames in work at once; 0 takes the server's setting.
             delivery: "in_order" answers every frame; "latest" skips frames that were overtaken.
             timeout_s: limit in seconds for the whole stream; None for none.
@@ -196,10 +205,12 @@ class Client:
                 pixels.
 
         Raises:
-            InvalidRequest: an option cannot be written into a message (raised at once).
+            InvalidRequest: an option cannot be written into a message, or `images` is one picture
+                (raised at once).
             MattestreamError: the stream as a whole failed (raised in the loop).
         """
         config = build_stream_config(options, window=window, delivery=delivery)
+        check_frames(images)
         raises = choose("on_error", on_error, ON_ERROR)
         return self._stream(config, images, timeout_s=timeout_s, raises=raises)
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import grpc
 
+from mattestream.grpc_words import TOO_LARGE, own_words
 from mattestream.v1 import removal_pb2
 
 REQUEST_ID_KEY = "x-request-id"
@@ -116,7 +117,6 @@ BY_CODE: Mapping[grpc.StatusCode, type[MattestreamError]] = MappingProxyType(
 # of streams that a server refuses at once (seen with a server that refuses 1,000 of them).
 _LOST_STATUS = "Internal error from Core"
 # How grpc's own words begin when nobody was reached; a server's reasons never do.
-_NOBODY = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -163,21 +163,16 @@ def from_rpc_error(error: grpc.RpcError) -> MattestreamError:
             "the server ended the stream while a frame was being sent, and grpc lost its reason: "
             "open the stream anew; the server's log says why"
         )
-    details = call.details() or ""
-    if call.code() is grpc.StatusCode.UNAVAILABLE and details.startswith(_NOBODY):
-        return Unavailable(
-            f"no server answers at that address: start one with mattestream serve, or name another "
-            f"({details})"
-        )
-    return from_status(call.code(), details, call.trailing_metadata())
+    code, details = call.code(), call.details() or ""
+    return from_status(code, own_words(code, details), call.trailing_metadata())
 
 
 def _refine(code: grpc.StatusCode, message: str, reason: str) -> type[MattestreamError]:
     """The class for a code, told apart further where one code stands for two situations."""
     kind = BY_CODE.get(code, ServerError)
     # grpc itself answers an over-long message with the code that servers use for "full"; only
-    # its words differ ("Received message larger than max", "CLIENT: Sent message larger ...").
-    if kind is Overloaded and "message larger than max" in message:
+    # its words differ, and what `own_words` made of them.
+    if kind is Overloaded and (TOO_LARGE in message or "message larger than max" in message):
         return MessageTooLarge
     if kind is InvalidRequest and reason == "image":
         return BadImage

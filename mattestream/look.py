@@ -17,7 +17,7 @@ from mattestream.v1 import image_pb2, options_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
 if TYPE_CHECKING:
-    from mattestream.request import ImageInput
+    from mattestream.picture import ImageInput
 
 FitName = Literal["cover", "contain", "tile"]
 ShadowName = Literal["contact", "drop"]
@@ -56,7 +56,8 @@ class LookKeywords(TypedDict, total=False):
     margin: str | float | Sequence[str | float] | None  # px or "8%"; one, or top, right, bottom,
     # left
     aspect: str | float | None  # width / height, or "16:9"
-    canvas: str | tuple[int, int] | None  # (width, height) of the result; 0: as it falls out
+    canvas: str | tuple[int, int] | None  # (width, height) of the result; 0: as it falls out;
+    # "source": of the source's size, and the subject keeps its own
     scale: float | None  # 0.1..1, share of the canvas that the subject's longer side takes
     position: str | tuple[float, float] | None  # where the subject stands; default (0.5, 0.5)
     circle: bool | None  # cut to a circle
@@ -174,7 +175,9 @@ def _fill_crop(crop: options_pb2.Crop, given: Mapping[str, Any]) -> None:
             _fill_length(getattr(crop, f"margin_{side}"), length)
     if "aspect" in given:
         crop.aspect = _aspect(given["aspect"])
-    if "canvas" in given:
+    if given.get("canvas") == "source":
+        crop.keep_size = True
+    elif "canvas" in given:
         crop.canvas_width, crop.canvas_height = _canvas(given["canvas"])
     if "scale" in given:
         crop.scale = number("scale", given["scale"])
@@ -226,7 +229,10 @@ def _aspect(value: Any) -> float:
 
 
 def _canvas(value: Any) -> tuple[int, int]:
-    allowed = 'width and height, as in (800, 600) or "800x600"; 0 for what shall fall out'
+    allowed = (
+        'width and height, as in (800, 600) or "800x600", with 0 for what shall fall out, or '
+        '"source"'
+    )
     parts = value.lower().split("x") if isinstance(value, str) else value
     if not isinstance(parts, Sequence) or len(parts) != 2:
         raise InvalidRequest(f"canvas is {value!r}: give {allowed}")

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mattestream.errors import MattestreamError, ServerError, from_frame_error
+from mattestream.cuda_frame import CudaFrame
+from mattestream.errors import InvalidRequest, MattestreamError, ServerError, from_frame_error
 from mattestream.files import write_file
 from mattestream.shapes import JSON, NPY, Polygon, Rle, read_shape
-from mattestream.shared_frame import SharedFrame
+from mattestream.shared_frame import FrameInPlace, SharedFrame
 from mattestream.v1 import image_pb2, removal_pb2, report_pb2
 
 _CHANNELS = {
@@ -31,6 +32,10 @@ EXTENSIONS = {
     JSON: ".json",
     NPY: ".npy",
 }
+
+
+# Further endings that say what a file is.
+_SAME = {".jpeg": ".jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class Removal:
         dropped_before: frames skipped just before this one (`delivery="latest"` only).
         unchanged: the frame equalled the one before and has its result (`skip_unchanged` only).
         pixels: of a result in shared memory, where the server wrote it; its frame of the ring stays
-            taken as long as the array is held. None for all others.
+            taken as long as the array is held; of a `CudaFrame` its `out`, on the GPU. None for all
+            others.
         rle: the mask, for `output="rle"`; `data` is then a JSON file of it.
         polygons: its outlines, for `output="polygons"`; `data` is then a JSON file of them.
         tensor: for `output="tensor"`, (1, 3, H, W) or (H, W, 3); `data` is then NumPy's file of it.
@@ -72,6 +78,12 @@ class Removal:
     polygons: list[Polygon] | None = None
     tensor: NDArray[Any] | None = None
 
+    def __repr__(self) -> str:
+        """What it is, without the megabytes."""
+        kind = self.media_type or ("pixels" if self.pixels is None else "shared pixels")
+        nbytes = len(self.data) or self.width * self.height * self.channels
+        return f"<Removal {self.width}x{self.height} {kind}, {nbytes} bytes, frame {self.frame_id}>"
+
     @property
     def extension(self) -> str:
         """The file name's ending that fits, with the dot; ".raw" for pixels."""
@@ -87,13 +99,31 @@ class Removal:
             replace: False keeps what a path holds already.
 
         Raises:
+            InvalidRequest: the path's ending is that of another kind of file, or the result is on a
+                GPU.
             FileExistsError: something is at the path, and `replace` is False.
         """
-        data = self.data if self.pixels is None else self.pixels.tobytes()
+        data = self.data
+        if self.pixels is not None:
+            if not hasattr(self.pixels, "tobytes"):  # PyTorch's, of a `CudaFrame`
+                raise InvalidRequest(
+                    "the result is on a GPU: bring .pixels to the host and save that, or ask for "
+                    'format="png", which comes in the message'
+                )
+            data = self.pixels.tobytes()
         if not isinstance(target, str | os.PathLike):
             target.write(data)
             return
+        self._check_ending(Path(target))
         write_file(Path(target), data, replace=replace)
+
+    def _check_ending(self, path: Path) -> None:
+        ending = path.suffix.lower()
+        if _SAME.get(ending, ending) in {*EXTENSIONS.values()} - {self.extension}:
+            raise InvalidRequest(
+                f"the result is {self.media_type or 'raw pixels'}, {path.name} would be another "
+                f"kind of file: ask for that with format=, or name it {path.stem}{self.extension}"
+            )
 
     def array(self) -> NDArray[np.uint8]:
         """The pixels, (H, W) for an alpha, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
@@ -145,13 +175,13 @@ class FrameFailed:
     dropped_before: int = 0
 
 
-def removal(response: removal_pb2.RemoveResponse, shared: SharedFrame | None = None) -> Removal:
+def removal(response: removal_pb2.RemoveResponse, shared: FrameInPlace | None = None) -> Removal:
     """What `Remove` answered, for the frame that was sent where it lay in shared memory."""
     return _removal(response.result, response.report, shared)
 
 
 def frame_outcome(
-    message: removal_pb2.FrameResult, shared: SharedFrame | None = None
+    message: removal_pb2.FrameResult, shared: FrameInPlace | None = None
 ) -> Removal | FrameFailed:
     """What a stream answered for one frame, which lay in shared memory where `shared` is set."""
     if message.HasField("error"):
@@ -177,7 +207,7 @@ def frame_outcome(
 def _removal(
     result: image_pb2.Result,
     report: report_pb2.Report,
-    shared: SharedFrame | None,
+    shared: FrameInPlace | None,
     *,
     frame_id: int = 0,
     pts: int = 0,
@@ -191,9 +221,12 @@ def _removal(
         data, media_type = result.encoded.data, result.encoded.media_type
     elif kind == "raw":
         data, channels = _pixels(result.raw), _CHANNELS.get(result.raw.layout.format, 0)
-    elif kind == "shared_memory" and shared is not None:
+    elif kind == "shared_memory" and isinstance(shared, SharedFrame):
         data, pixels = b"", shared.pixels(result.shared_memory)
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    elif kind == "cuda_memory" and isinstance(shared, CudaFrame):
+        data, pixels = b"", shared.pixels(result.cuda_memory)
+        channels = _CHANNELS[result.cuda_memory.layout.format]
     elif shape is not None:
         data, media_type = shape.data, shape.media_type
     else:

@@ -10,129 +10,34 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, Unpack
+from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mattestream.errors import BadImage, InvalidRequest
+from mattestream.errors import InvalidRequest
+from mattestream.keywords import (
+    DELIVERIES,
+    FORMATS,
+    OUTPUTS,
+    DeliveryName,
+    FormatName,
+    OutputName,
+    RemoveKeywords,
+    SegmentKeywords,
+    StreamKeywords,
+    check_known,
+)
 from mattestream.look import BLUR, fill_background, refuse_without_background, with_look
-from mattestream.shared_frame import SharedFrame
-from mattestream.subject import SubjectKeywords, fill_subject
+from mattestream.picture import ImageInput, build_image, is_pillow
+from mattestream.shared_frame import FrameInPlace
+from mattestream.subject import fill_subject
 from mattestream.treatment import TreatmentKeywords, fill_treatment
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 from mattestream.values import UINT32_MAX, choose, number, whole
 
-__all__ = [
-    "DELIVERIES",
-    "FORMATS",
-    "ON_ERROR",
-    "OUTPUTS",
-    "DeliveryName",
-    "FormatName",
-    "Frame",
-    "ImageInput",
-    "OutputName",
-    "ReadableFile",
-    "RemoveKeywords",
-    "StreamKeywords",
-    "build_frame",
-    "build_image",
-    "build_options",
-    "build_request",
-    "build_stream_config",
-    "choose",
-    "image_bytes",
-]
-
-OutputName = Literal["cutout", "alpha", "composite", "rle", "polygons", "tensor"]
-FormatName = Literal["png", "webp", "jpeg", "zip", "raw", "zlib"]
-DeliveryName = Literal["in_order", "latest"]
-
-OUTPUTS: Mapping[str, options_pb2.Output.ValueType] = {
-    "cutout": options_pb2.OUTPUT_CUTOUT,
-    "alpha": options_pb2.OUTPUT_ALPHA,
-    "composite": options_pb2.OUTPUT_COMPOSITE,
-    "rle": options_pb2.OUTPUT_MASK_RLE,
-    "polygons": options_pb2.OUTPUT_POLYGONS,
-    "tensor": options_pb2.OUTPUT_TENSOR,
-}
-FORMATS: Mapping[str, options_pb2.Format.ValueType] = {
-    "png": options_pb2.FORMAT_PNG,
-    "webp": options_pb2.FORMAT_WEBP,
-    "jpeg": options_pb2.FORMAT_JPEG,
-    "zip": options_pb2.FORMAT_ZIP,
-    "raw": options_pb2.FORMAT_RAW,
-    "zlib": options_pb2.FORMAT_ZLIB,
-}
-DELIVERIES: Mapping[str, removal_pb2.Delivery.ValueType] = {
-    "in_order": removal_pb2.DELIVERY_IN_ORDER,
-    "latest": removal_pb2.DELIVERY_LATEST,
-}
-_CHANNELS = {
-    1: image_pb2.PIXEL_FORMAT_GRAY8,
-    3: image_pb2.PIXEL_FORMAT_RGB8,
-    4: image_pb2.PIXEL_FORMAT_RGBA8,
-}
-# True where the first failed frame ends the stream.
-ON_ERROR: Mapping[str, bool] = {"yield": False, "raise": True}
 # What the fields can hold; narrower ranges are the server's rules.
 _UINT64_MAX = 2**64 - 1
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
-
-
-class ReadableFile(Protocol):
-    """An open binary file, or anything else with a `read` that gives bytes."""
-
-    def read(self) -> bytes:
-        """All of the rest."""
-
-
-ImageInput = (
-    bytes
-    | bytearray
-    | memoryview
-    | str
-    | os.PathLike[str]
-    | NDArray[np.uint8]
-    | BinaryIO
-    | ReadableFile
-    | image_pb2.Image
-    | SharedFrame
-)
-
-
-class RemoveKeywords(TreatmentKeywords, total=False):
-    """The options that `remove` and `remove_stream` take as keywords; all have a good default."""
-
-    model: str | None  # default: the server's default model
-    output: OutputName | None  # default: cutout for images, alpha for streams
-    format: FormatName | None  # default: png for images, raw for streams
-    quality: int | None  # 1..100, WebP and JPEG; default 80 and 90
-    background: ImageInput | None  # CSS name, hex, "blur", "inpaint" or a picture; with one the
-    # output is a composite; default white for a composite
-    keep_metadata: bool  # carry ICC profile and resolution over; default False
-    mask: ImageInput | None  # where about the subject is: 0 background, 255 subject
-    trimap: ImageInput | None  # of the image's size: 0 background, 255 subject, between unknown
-    options: options_pb2.RemoveOptions | None  # a ready message instead of the keywords above
-
-
-class SegmentKeywords(SubjectKeywords, total=False):
-    """The options that `segment` takes as keywords; without any: every subject by itself."""
-
-    mask: ImageInput | None  # where about the subject is, an image of the same size
-    model: str | None  # that answers prompts; without prompts the one that finds subjects
-    format: FormatName | None  # "png" (the default), "raw" or "zlib", of each alpha
-    max_subjects: int | None  # 1..64, default 16
-
-
-class StreamKeywords(RemoveKeywords, total=False):
-    """The options that `remove_stream` takes besides."""
-
-    smooth: float | None  # 0..0.95, weight of the alpha before where nothing moves; default 0
-    skip_unchanged: bool  # a frame that equals the one before has its result; default False
-    resume_id: str | None  # a stream that ended goes on under this name; default: none does
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +93,7 @@ def build_options(
                 "or leave options= out"
             )
         return options
+    check_known(treatment, RemoveKeywords)
     given, looks_background = with_look(treatment, background)
     if output in (None, "composite", "tensor"):
         background = looks_background
@@ -227,45 +133,10 @@ def _behind(
     return "white" if output == "composite" else None
 
 
-def build_image(image: ImageInput) -> image_pb2.Image:
-    """The picture as a message.
-
-    Args:
-        image: the bytes of an image file, a path, an open binary file, pixels as a uint8 array of
-            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, a frame of `SharedFrames`, or a
-            ready message.
-
-    Raises:
-        BadImage: the file cannot be read, or the array has another type or shape.
-    """
-    if isinstance(image, SharedFrame | image_pb2.Image):
-        return image.message() if isinstance(image, SharedFrame) else image
-    if isinstance(image, bytes):
-        return image_pb2.Image(encoded=image)
-    if isinstance(image, bytearray | memoryview):
-        return image_pb2.Image(encoded=bytes(image))
-    if isinstance(image, np.ndarray):
-        return image_pb2.Image(raw=_raw(image))
-    if isinstance(image, str | os.PathLike):
-        try:
-            return image_pb2.Image(encoded=Path(image).read_bytes())
-        except OSError as error:
-            raise BadImage(f"cannot read {os.fspath(image)}: {error.strerror or error}") from error
-    if callable(getattr(image, "read", None)):
-        data = image.read()
-        if isinstance(data, bytes):
-            return image_pb2.Image(encoded=data)
-        raise BadImage(f"the file object gave {type(data).__name__}: open it in binary mode ('rb')")
-    raise BadImage(
-        f"cannot take a {type(image).__name__} for an image: give bytes, a path, an open binary "
-        "file or a uint8 array"
-    )
-
-
 def build_request(image: ImageInput, keywords: RemoveKeywords) -> removal_pb2.RemoveRequest:
     """One image and its options as the request of `Remove`."""
     request = removal_pb2.RemoveRequest(image=build_image(image), options=build_options(**keywords))
-    if isinstance(image, SharedFrame):
+    if isinstance(image, FrameInPlace):
         image.ask(request.options)
     return request
 
@@ -280,8 +151,7 @@ def build_segment_request(
         BadImage: as `build_image`.
     """
     given: dict[str, Any] = {name: value for name, value in keywords.items() if value is not None}
-    if unknown := given.keys() - SegmentKeywords.__annotations__.keys():
-        raise TypeError(f"unknown keyword {', '.join(sorted(unknown))}")
+    check_known(given, SegmentKeywords)
     request = removal_pb2.SegmentRequest(image=build_image(image), model=given.get("model", ""))
     fill_subject(request.subject, given)
     if "mask" in given:
@@ -293,6 +163,24 @@ def build_segment_request(
             "max_subjects", given["max_subjects"], 1, UINT32_MAX, "from 1 to 64"
         )
     return request
+
+
+def check_frames(images: object) -> None:
+    """Nothing, when `images` may be the frames of a stream; text and one picture iterate, too.
+
+    Raises:
+        InvalidRequest: it is a single picture.
+    """
+    one = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or is_pillow(
+        images
+    )
+    if isinstance(images, np.ndarray):  # (N, H, W) and (N, H, W, C) are frames
+        one = images.ndim < 3 or (images.ndim == 3 and images.shape[2] in {1, 3, 4})
+    if one or callable(getattr(images, "read", None)):
+        raise InvalidRequest(
+            f"remove_stream takes an iterable of pictures, this is one ({type(images).__name__}): "
+            "give [picture], or call remove"
+        )
 
 
 def build_stream_config(
@@ -336,23 +224,9 @@ def build_frame(frame: Frame, frame_id: int) -> removal_pb2.RemoveStreamRequest:
         pts=whole("pts", frame.pts, _INT64_MIN, _INT64_MAX, "of 64 bits with a sign"),
         image=build_image(frame.image),
     )
-    if isinstance(frame.image, SharedFrame) and (target := frame.image.target()) is not None:
-        message.shared_memory_output.CopyFrom(target)
+    if isinstance(frame.image, FrameInPlace) and (target := frame.image.target()) is not None:
+        if isinstance(target, image_pb2.SharedMemoryRange):
+            message.shared_memory_output.CopyFrom(target)
+        else:
+            message.cuda_memory_output.CopyFrom(target)
     return removal_pb2.RemoveStreamRequest(frame=message)
-
-
-def image_bytes(message: image_pb2.Image) -> int:
-    """Bytes of the picture itself, for a check against the message limit."""
-    return len(message.encoded) if message.HasField("encoded") else len(message.raw.data)
-
-
-def _raw(pixels: NDArray[Any]) -> image_pb2.RawImage:
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in _CHANNELS:
-        raise BadImage(
-            f"the array is {pixels.dtype} {pixels.shape}: give uint8 of (H, W), (H, W, 1), "
-            "(H, W, 3) in RGB order or (H, W, 4) in RGBA order"
-        )
-    height, width = pixels.shape[:2]
-    layout = image_pb2.PixelLayout(format=_CHANNELS[channels], width=width, height=height)
-    return image_pb2.RawImage(layout=layout, data=pixels.tobytes())  # C order, whatever the strides

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mattestream import calls
 from mattestream.errors import MattestreamError, ServerError
+from mattestream.picture import ImageInput
 from mattestream.reply import FrameFailed, Removal
-from mattestream.request import Frame, ImageInput
+from mattestream.request import Frame
 from mattestream.stream import Ledger
 from mattestream.v1 import removal_pb2
 

@@ -7,16 +7,19 @@ frame is free.
 
 from __future__ import annotations
 
+import math
 import queue
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mattestream.cuda_frame import CudaFrame
 from mattestream.errors import (
     BadImage,
     Cancelled,
@@ -29,6 +32,7 @@ from mattestream.errors import (
 from mattestream.shared_region import Region
 from mattestream.v1 import image_pb2, options_pb2
 
+_KEPT_MESSAGES = 256  # of a few hundred bytes
 _CHANNELS = {
     image_pb2.PIXEL_FORMAT_GRAY8: 1,
     image_pb2.PIXEL_FORMAT_RGB8: 3,
@@ -56,7 +60,7 @@ class Layout:
     @property
     def image_bytes(self) -> int:
         """Of a frame's samples."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def message(self) -> image_pb2.PixelLayout:
         """As a request says it."""
@@ -106,23 +110,12 @@ class SharedFrame:
     # The rest is for the clients.
 
     def message(self) -> image_pb2.Image:
-        """Where the pixels lie, as a request says it."""
-        message = image_pb2.Image()
-        shared = message.shared_memory
-        shared.range.name = self._lease.region.name
-        shared.range.byte_size = self._layout.image_bytes
-        shared.layout.CopyFrom(self._layout.message())
-        return message
+        """Where the pixels lie, as a request says it; not to be changed."""
+        return _source(self._layout, self._lease.region.name)
 
     def target(self) -> image_pb2.SharedMemoryRange | None:
-        """Where the result goes; None: into the answer."""
-        if not self._layout.result_bytes:
-            return None
-        return image_pb2.SharedMemoryRange(
-            name=self._lease.region.name,
-            offset=self._layout.image_bytes,
-            byte_size=self._layout.result_bytes,
-        )
+        """Where the result goes, not to be changed; None: into the answer."""
+        return _target(self._layout, self._lease.region.name)
 
     def ask(self, options: options_pb2.RemoveOptions) -> None:
         """Completes the options of a single request, unless it asks for a file."""
@@ -176,13 +169,34 @@ class SharedFrame:
         return self._lease.view(span.offset, shape if channels > 1 else shape[:2])
 
 
-def shared_of(image: object) -> SharedFrame | None:
-    """`image` when it is a frame of a ring."""
-    return image if isinstance(image, SharedFrame) else None
+@lru_cache(maxsize=_KEPT_MESSAGES)  # the same for every use of a place in a ring
+def _source(layout: Layout, name: str) -> image_pb2.Image:
+    """A frame's pixels in the region of that name."""
+    span = image_pb2.SharedMemoryRange(name=name, byte_size=layout.image_bytes)
+    shared = image_pb2.SharedMemoryImage(range=span, layout=layout.message())
+    return image_pb2.Image(shared_memory=shared)
+
+
+@lru_cache(maxsize=_KEPT_MESSAGES)
+def _target(layout: Layout, name: str) -> image_pb2.SharedMemoryRange | None:
+    """A result's place in the region of that name, behind the pixels."""
+    if not layout.result_bytes:
+        return None
+    return image_pb2.SharedMemoryRange(
+        name=name, offset=layout.image_bytes, byte_size=layout.result_bytes
+    )
+
+
+FrameInPlace = SharedFrame | CudaFrame  # one whose pixels stay where they are
+
+
+def shared_of(image: object) -> FrameInPlace | None:
+    """`image` when it is a frame of a ring, or on a GPU."""
+    return image if isinstance(image, FrameInPlace) else None
 
 
 @contextmanager
-def in_flight(frame: SharedFrame | None) -> Iterator[None]:
+def in_flight(frame: FrameInPlace | None) -> Iterator[None]:
     """A block in which a single request for `frame` is under way.
 
     Raises:
@@ -227,13 +241,12 @@ class _View:
     """What NumPy makes an array of; arrays and views of them refer to it."""
 
     def __init__(self, lease: _Lease, offset: int, shape: tuple[int, ...]) -> None:
-        self._lease = lease
-        self._memory = np.frombuffer(lease.region.memory, np.uint8)
+        self._lease = lease  # and by it the mapping
         self.__array_interface__: dict[str, Any] = {
             "version": 3,
             "typestr": "|u1",
             "shape": shape,
-            "data": (self._memory.ctypes.data + offset, False),
+            "data": (lease.region.address + offset, False),
         }
 
 

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattestream.errors import DeadlineExceeded, InvalidRequest
+from mattestream.pixels import PIXEL_FORMATS, PixelFormatName
 from mattestream.shared_frame import FreeSlots, Layout, SharedFrame, Slot
 from mattestream.shared_region import Region, check_prefix, check_room, sweep
-from mattestream.v1 import image_pb2, options_pb2
+from mattestream.v1 import options_pb2
 from mattestream.values import choose, whole
 
-PixelFormatName = Literal["rgb", "bgr", "rgba", "gray", "nv12", "i420"]
 SharedOutputName = Literal["alpha", "cutout", "composite"]
 
 DEFAULT_PREFIX = "mattestream-"
@@ -38,15 +38,6 @@ _MAX_SIDE_PX = 65535
 _MAX_FRAMES = 1024
 _MODES = 0o777
 
-# Name: on the wire, and bytes of a row's pixel (of luma) where there is one plane.
-_FORMATS: Mapping[str, tuple[image_pb2.PixelFormat.ValueType, int]] = {
-    "rgb": (image_pb2.PIXEL_FORMAT_RGB8, 3),
-    "bgr": (image_pb2.PIXEL_FORMAT_BGR8, 3),
-    "rgba": (image_pb2.PIXEL_FORMAT_RGBA8, 4),
-    "gray": (image_pb2.PIXEL_FORMAT_GRAY8, 1),
-    "nv12": (image_pb2.PIXEL_FORMAT_NV12, 0),
-    "i420": (image_pb2.PIXEL_FORMAT_I420, 0),
-}
 # Name: on the wire, and most channels that it can have.
 _OUTPUTS: Mapping[str, tuple[options_pb2.Output.ValueType, int]] = {
     "alpha": (options_pb2.OUTPUT_ALPHA, 1),
@@ -86,17 +77,15 @@ class SharedFrames:
         self.width = whole("width", width, 1, _MAX_SIDE_PX, allowed)
         self.height = whole("height", height, 1, _MAX_SIDE_PX, allowed)
         self.count = whole("count", count, _FEWEST, _MAX_FRAMES, f"from 2 to {_MAX_FRAMES}")
-        found, samples = choose("pixels", pixels, _FORMATS)
-        if not samples and (width % 2 or height % 2):
+        found = choose("pixels", pixels, PIXEL_FORMATS)
+        if not found.samples and (width % 2 or height % 2):
             raise InvalidRequest(f"frames of {pixels} are {width}x{height}: give even sides")
-        rows = self.height if samples else self.height * 3 // 2
-        # As OpenCV has them: planes below each other.
-        shape = (rows, self.width) if samples < 2 else (rows, self.width, samples)
+        shape = found.shape(self.width, self.height)
         made, channels = options_pb2.OUTPUT_UNSPECIFIED, 0
         if output is not None:
             made, channels = choose("output", output, _OUTPUTS)
         room = self.width * self.height * channels
-        self._layout = Layout(found, self.width, self.height, shape, made, room)
+        self._layout = Layout(found.wire, self.width, self.height, shape, made, room)
         self._prefix = check_prefix(prefix)
         self._mode = whole("mode", mode, 0, _MODES, "as of a file, 0o600 for instance")
         self._free: FreeSlots = queue.SimpleQueue()

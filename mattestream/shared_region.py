@@ -8,6 +8,7 @@ share /dev/shm do not share those.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -16,6 +17,7 @@ import secrets
 import sys
 import weakref
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from mattestream.errors import MattestreamError
@@ -58,6 +60,11 @@ class Region:
                 f"cannot reserve {nbytes} bytes of shared memory ({error.strerror}): make fewer or "
                 f"smaller frames, or give {FOLDER} more room"
             ) from error
+
+    @cached_property
+    def address(self) -> int:
+        """Where `memory` begins in this process; good for as long as that is referred to."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
 
     def unlink(self) -> None:
         """Takes the name away and lets the lock go; who has the object open or mapped keeps it."""

@@ -11,9 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 
 from mattestream.errors import MattestreamError, ServerError
+from mattestream.picture import ImageInput
 from mattestream.reply import FrameFailed, Removal, frame_outcome
-from mattestream.request import Frame, ImageInput
-from mattestream.shared_frame import SharedFrame
+from mattestream.request import Frame
+from mattestream.shared_frame import FrameInPlace, shared_of
 from mattestream.v1 import removal_pb2, report_pb2
 
 
@@ -22,7 +23,7 @@ class _Sent:
     """A frame on its way; one in shared memory is held until it is answered."""
 
     frame_id: int
-    shared: SharedFrame | None
+    shared: FrameInPlace | None
 
     def answered(self) -> None:
         if self.shared is not None:
@@ -50,7 +51,7 @@ class Ledger:
 
     def sent(self, frame: Frame, frame_id: int) -> None:
         """Notes a frame that is about to be sent."""
-        shared = frame.image if isinstance(frame.image, SharedFrame) else None
+        shared = shared_of(frame.image)
         if shared is not None:
             shared.sent()
         self._waiting.append(_Sent(frame_id, shared))

@@ -8,7 +8,7 @@ Whether a place lies in the picture is the server's to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from mattestream.errors import InvalidRequest
@@ -52,9 +52,9 @@ def fill_subject(message: options_pb2.Subject, given: Mapping[str, Any]) -> None
 
 
 def _place(value: Any) -> tuple[float, float, bool]:
-    allowed = '(x, y), (x, y, False) for what is not wanted, or "x,y" and "x,y,-"'
-    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(parts, Sequence) or len(parts) not in {2, 3}:
+    allowed = '(x, y), (x, y, False) for what is not wanted, or "x,y" and "x,y,-", in a list'
+    parts = _parts(value)
+    if len(parts) not in {2, 3}:
         raise InvalidRequest(f"points has {value!r}: give {allowed}")
     wanted = True
     if len(parts) == 3:
@@ -66,10 +66,17 @@ def _place(value: Any) -> tuple[float, float, bool]:
 
 def _rectangle(name: str, value: Any) -> list[float]:
     allowed = '(left, top, right, bottom) or "left,top,right,bottom"'
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, Sequence) or len(parts) != 4:
+    parts = _parts(value)
+    if len(parts) != 4:
         raise InvalidRequest(f"{name} is {value!r}: give {allowed}")
     return [_number(name, part, allowed) for part in parts]
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a text separated by commas, a sequence or a row of an array holds; else nothing."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else []
 
 
 def _number(name: str, value: Any, allowed: str) -> float:

@@ -62,8 +62,6 @@ def fill_treatment(message: options_pb2.RemoveOptions, keywords: Mapping[str, An
         InvalidRequest: a name is unknown, or a value does not fit its field.
     """
     given = {name: value for name, value in keywords.items() if value is not None}
-    if unknown := given.keys() - TreatmentKeywords.__annotations__.keys():
-        raise TypeError(f"unknown keyword {', '.join(sorted(unknown))}")
     fill_known_background(message, given)
     fill_look(message, given)
     if given.keys() & SubjectKeywords.__annotations__.keys():

@@ -6,8 +6,9 @@ measured is a function from a batch to the network's raw output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,12 @@ from models.errors import AccuracyRefused
 from models.manifest import Manifest
 from models.model import Model
 from models.onnx_engine import OnnxEngine
+from models.states import States
+from models.stream_state import StateRoom
 from models.weights import VerifiedWeights
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+F32 = NDArray[np.float32]
+Run = Callable[[F32], F32]
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 SOURCE_HW = (360, 480)  # rows, columns of the fixed pictures in pixels
@@ -66,7 +70,8 @@ TOLERANCES = {"fp32": Tolerance(1e-3, 1e-4), "fp16": Tolerance(0.25, 1 / 255)}
 def measure(
     manifest: Manifest, weights: VerifiedWeights, seen: Run, batches: Sequence[int]
 ) -> Accuracy:
-    """The figure of `seen`, each picture at each place of a batch against its own fp32 run.
+    """The figure of `seen`, each picture at each place of a batch against its own fp32 run; of a
+    recurrent network the pictures as one film, whose later frames tell how far states have drifted.
 
     Alphas are compared after the activation, except that "minmax" is left out: it stretches a
     picture without a subject until rounding noise fills it. Its raw answer has any range, so the
@@ -74,9 +79,10 @@ def measure(
 
     Args:
         manifest: how input and output are read.
-        weights: the file that ONNX Runtime runs on the CPU: the original, not its twin.
-        seen: raw output, (N, ...) float32, of a batch as `models.engine.Engine.run` gets it.
-        batches: batch sizes to run.
+        weights: the file that ONNX Runtime runs on the CPU: the original, not its twin in fp16.
+        seen: raw output, (N, ...) float32, of a batch as `models.engine.Engine.run` gets it; a
+            recurrent network goes by the call before.
+        batches: batch sizes to run; a recurrent network runs frame by frame.
 
     Raises:
         EngineFailed: one of the two failed in a run.
@@ -86,13 +92,13 @@ def measure(
     try:
         prepared = [reference.prepare(picture) for picture in pictures()]
         read = _channel_of(manifest) if stretched else reference.alphas
-        expected = [read(reference.engine.run(batch))[0] for batch in prepared]
+        expected = [read(raw)[0] for raw in _answers(reference, prepared)]
         # An answer that is flat on every picture keeps its own unit, not that of its noise.
         reach = float(np.ptp(expected)) if stretched else 1.0
         scale = reach if reach > FLAT else 1.0
         worst, means = 0.0, [0.0]
-        for size in batches:
-            places = [(size + place) % len(prepared) for place in range(size)]
+        for places in _runs(manifest, batches, len(prepared)):
+            size = len(places)
             raw = seen(np.concatenate([prepared[place] for place in places]))
             if len(raw) != size or not np.isfinite(raw).all():
                 return Accuracy(float("inf"), float("inf"), len(means) - 1 + size)
@@ -122,6 +128,25 @@ def require(manifest: Manifest, engine: str, precision: str, figure: Accuracy) -
     )
 
 
+def _answers(reference: Model, prepared: Sequence[F32]) -> Iterator[F32]:
+    """The raw output of each prepared picture, (1, ...) float32, in fp32."""
+    engine = cast(OnnxEngine, reference.engine)
+    if not reference.manifest.is_recurrent:
+        yield from (engine.run(image) for image in prepared)
+        return
+    states: States | None = None
+    for image in prepared:
+        raw, states = engine.step(image, states)
+        yield raw
+
+
+def _runs(manifest: Manifest, batches: Sequence[int], pictures: int) -> list[list[int]]:
+    """Which pictures share a run, at which places."""
+    if manifest.is_recurrent:
+        return [[picture] for picture in range(pictures)]
+    return [[(size + place) % pictures for place in range(size)] for size in batches]
+
+
 def _channel_of(manifest: Manifest) -> Run:
     """The subject's channel of a raw output: (N, h, w)."""
     axes = manifest.output.layout
@@ -137,13 +162,23 @@ def _channel_of(manifest: Manifest) -> Run:
 
 
 def on_device(engine: DeviceEngine, device: Device) -> Run:
-    """`engine` as a function that waits for the device; each call makes a binding of its own."""
+    """`engine` as a function that waits for the device; each call makes a binding of its own. A
+    recurrent network goes by the states of the call before.
+    """
+    states = StateRoom(engine.states)
+    blocks = [device.allocate(states.nbytes) for _ in range(2)] if engine.states else []
+    for block in blocks:
+        stream = device.new_stream()
+        device.clear(block.address, block.nbytes, stream)
+        device.synchronize(stream)
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         stream = device.new_stream()
         size = len(batch)
         source, target = _room(device, engine.input, size), _room(device, engine.output, size)
-        binding = engine.bind(size, source.address, target.address)
+        addresses = [states.addresses(block.address) for block in blocks]  # read, written
+        carried = list(zip(*addresses, strict=True))
+        binding = engine.bind(size, source.address, target.address, carried)
         sent = device.allocate_host(source.nbytes)
         sent.array[: source.nbytes] = (
             np.ascontiguousarray(batch, DTYPES[engine.input.element]).reshape(-1).view(np.uint8)
@@ -154,6 +189,7 @@ def on_device(engine: DeviceEngine, device: Device) -> Run:
         binding.enqueue(stream)
         to_host(device, target.address, received.array[: target.nbytes], stream, copies)
         device.synchronize(stream)
+        blocks.reverse()
         raw = received.array[: target.nbytes].view(DTYPES[engine.output.element])
         return raw.reshape(size, *engine.output.shape).astype(np.float32)
 

@@ -6,12 +6,17 @@ Implemented by `models.tensorrt_engine` and `models.onnx_device_engine`, driven 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, Protocol
 
 from kernels.device import Stream
 
 Element = Literal["fp32", "fp16"]
+StateElement = Literal["fp32", "fp16", "int32", "int64"]
+BYTES_OF: Mapping[StateElement, int] = {"fp32": 4, "fp16": 2, "int32": 4, "int64": 8}
+StateAddresses = Sequence[tuple[int, int]]  # device addresses: read from, written to
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,22 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Bytes of one image's share."""
-        size = 4 if self.element == "fp32" else 2
-        for side in self.shape:
-            size *= side
-        return size
+        return BYTES_OF[self.element] * prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """A tensor that a recurrent network hands from one frame of a stream to the next."""
+
+    input: str
+    output: str
+    shape: tuple[int, ...]  # in elements, of one stream: all of its axes
+    element: StateElement
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one stream's."""
+        return BYTES_OF[self.element] * prod(self.shape)
 
 
 class Binding(Protocol):
@@ -73,13 +90,18 @@ class DeviceEngine(Protocol):
     def output(self) -> TensorSpec:
         """What comes out: the axes of the manifest's output layout without N."""
 
-    def bind(self, batch: int, source: int, target: int) -> Binding:
+    @property
+    def states(self) -> tuple[StateSpec, ...]:
+        """What a recurrent network is handed from frame to frame; it has the one bucket 1."""
+
+    def bind(self, batch: int, source: int, target: int, states: StateAddresses = ()) -> Binding:
         """The network for `batch` images between two device addresses.
 
         Args:
             batch: one of `buckets`.
             source: address of batch x `input`, contiguous.
             target: address of batch x `output`, contiguous.
+            states: of each of `states`, in their order; the two do not overlap.
 
         Raises:
             EngineFailed: the library refuses.

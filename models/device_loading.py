@@ -14,6 +14,7 @@ from kernels.device import Device, DeviceError, Stream
 from models.device_engine import DeviceEngine
 from models.device_model import DeviceModel
 from models.errors import DeviceNotAvailable, EngineFailed
+from models.fixed_graph import fixed_twin
 from models.manifest import Manifest
 from models.onnx_device_engine import OnnxDeviceEngine, Provider
 from models.target import Target
@@ -47,7 +48,7 @@ def load_on_device(
     Raises:
         EngineFailed, ManifestError: the network cannot run there.
         BuildCancelled: `cancelled()`.
-        DeviceNotAvailable: the GPU or a library is not there.
+        DeviceNotAvailable, LibraryMissing: the GPU or a library is not there.
     """
     from kernels.cupy_device import CupyDevice  # CuPy takes its time; a CPU server never needs it
 
@@ -58,6 +59,8 @@ def load_on_device(
         stream = device.new_stream()
     except DeviceError as error:
         raise DeviceNotAvailable(f"device '{target.device}' cannot be used: {error}") from error
+    original = weights.sha256
+    manifest, weights = fixed_twin(manifest, weights, cache_dir)
     buckets = batch_sizes(manifest.max_batch, max_batch)
     engine: DeviceEngine
     try:
@@ -83,7 +86,7 @@ def load_on_device(
             )
     except DeviceError as error:
         raise EngineFailed(f"model '{manifest.name}' on {target.device}: {error}") from error
-    return assemble(manifest, engine, weights.sha256, device, stream)
+    return assemble(manifest, engine, original, device, stream)
 
 
 def assemble(

@@ -11,7 +11,6 @@ prints the sentence.
     ├── LicenceNotAccepted   non-commercial weights, and the operator has not accepted their licence
     ├── WrongKindOfModel     a model that answers prompts where one that finds subjects is meant, or
     │                        the other way round
-    ├── ModelNotBuilt        the model needs something this version does not build yet
     ├── EngineFailed         the engine's library refused the weights or failed in a run
     │   ├── PlanNotBuilt     TensorRT cannot build a plan from the network
     │   ├── BuildCancelled   the caller ended the build
@@ -68,10 +67,6 @@ class WrongKindOfModel(ModelError):
     """A model that answers prompts, named where one that finds subjects by itself is meant, or the
     other way round; the text says which door it goes through.
     """
-
-
-class ModelNotBuilt(ModelError):
-    """The model is described rightly, but needs something this version does not build yet."""
 
 
 class EngineFailed(ModelError):

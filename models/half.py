@@ -14,8 +14,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from models.errors import LibraryMissing, PlanNotBuilt, WeightsDamaged
-from models.weights import VerifiedWeights, atomic_file, read_pin, sha256_of, write_pin
+from models.errors import LibraryMissing, PlanNotBuilt
+from models.weights import VerifiedWeights, atomic_file, kept_twin, sha256_of, write_pin
 
 CONVERTER = "onnxconverter-common"
 
@@ -49,12 +49,14 @@ def half_twin(weights: VerifiedWeights, cache_dir: Path) -> VerifiedWeights:
             f"precision fp16 needs {error.name}: pip install onnx {CONVERTER}, or ask for fp32"
         ) from error
     path = cache_dir / "half" / f"{weights.sha256[:16]}-{version}.onnx"
-    if (kept := _kept(path)) is not None:
+    if (kept := kept_twin(path)) is not None:
         return kept
     try:
         model = onnx.load(weights.path)
         if _is_half(model, onnx.TensorProto.FLOAT16):
             return weights
+        for index, node in enumerate(model.graph.node):
+            node.name = node.name or f"node-{index}"  # its casts are named after it
         with _converting, warnings.catch_warnings(record=True) as cut:
             warnings.simplefilter("always")  # a sentence per value that is cut
             # keep_io_types=False: a batch is then half the bytes on its way in and out, and the
@@ -74,16 +76,6 @@ def half_twin(weights: VerifiedWeights, cache_dir: Path) -> VerifiedWeights:
     digest = sha256_of(path)
     write_pin(path, digest)
     return VerifiedWeights(path, digest)
-
-
-def _kept(path: Path) -> VerifiedWeights | None:
-    """The twin in the cache when its bytes are those that were written, else None."""
-    try:
-        pin = read_pin(path)
-        digest = sha256_of(path) if pin is not None and path.is_file() else None
-    except (OSError, WeightsDamaged):
-        return None
-    return None if digest is None or digest != pin else VerifiedWeights(path, digest)
 
 
 def _is_half(model: Any, half: int) -> bool:

@@ -99,6 +99,12 @@ class Input:
     std: Triple = (1.0, 1.0, 1.0)
     fit: Fit = "stretch"
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one prepared image: (3, H, W) or (H, W, 3), as the layout says."""
+        sides = (self.height, self.width)
+        return (3, *sides) if self.layout == "NCHW" else (*sides, 3)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

@@ -7,7 +7,7 @@ tests' device in place of a GPU, the same code binds host addresses and runs for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,18 @@ import numpy as np
 
 from kernels.device import Device, Stream
 from models import onnx_session
-from models.device_engine import TensorSpec
-from models.errors import EngineFailed
+from models.device_engine import StateAddresses, StateElement, StateSpec, TensorSpec
+from models.errors import EngineFailed, ManifestError
 from models.manifest import Manifest
 from models.onnx_session import CPU, CUDA, Network
 
-ELEMENTS = {"fp32": np.float32, "fp16": np.float16}
+ELEMENTS = {"fp32": np.float32, "fp16": np.float16, "int32": np.int32, "int64": np.int64}
+_STATES: Mapping[str, StateElement] = {
+    "tensor(float)": "fp32",
+    "tensor(float16)": "fp16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class OnnxDeviceEngine:
         """Reads the weights, checks the graph and runs it once to learn its output's shape.
 
         Args:
-            path: the ONNX file.
+            path: the ONNX file; of a recurrent network its twin, see `models.fixed_graph`.
             manifest: what it should be.
             device: where the addresses lie.
             stream: the only stream that it will run on.
@@ -83,9 +89,7 @@ class OnnxDeviceEngine:
         """
         self._provider = provider
         self._stream = stream
-        wanted = manifest.input
-        sides = (wanted.height, wanted.width)
-        shape = (3, *sides) if wanted.layout == "NCHW" else (*sides, 3)
+        shape = manifest.input.shape
         self._networks = _opened(
             path, manifest, provider, _options(provider, stream), buckets=buckets, shape=shape
         )
@@ -96,9 +100,12 @@ class OnnxDeviceEngine:
         self.precision = str(element)
         self.buckets = tuple(buckets)
         self.input = TensorSpec(first.source.name, shape, element)
+        self.states = _states_of(first, manifest)
         self.output = self._probed(device)
 
-    def bind(self, batch: int, source: int, target: int) -> OnnxBinding:
+    def bind(
+        self, batch: int, source: int, target: int, states: StateAddresses = ()
+    ) -> OnnxBinding:
         """The network for `batch` images between two addresses; see `DeviceEngine.bind`.
 
         Raises:
@@ -106,14 +113,10 @@ class OnnxDeviceEngine:
         """
         io = self._bound_input(batch, source)
         spec = self.output
-        io.bind_output(
-            spec.name,
-            self._provider.device_type,
-            self._provider.index,
-            ELEMENTS[spec.element],
-            (batch, *spec.shape),
-            target,
-        )
+        self._bind(io.bind_output, spec.name, spec.element, (batch, *spec.shape), target)
+        for state, (read, written) in zip(self.states, states, strict=True):
+            self._bind(io.bind_input, state.input, state.element, state.shape, read)
+            self._bind(io.bind_output, state.output, state.element, state.shape, written)
         return OnnxBinding(self._networks[batch].session, io, self._stream)
 
     def close(self) -> None:
@@ -121,16 +124,20 @@ class OnnxDeviceEngine:
         self._networks = {}
 
     def _bound_input(self, batch: int, source: int) -> Any:
-        io = self._networks[batch].session.io_binding()
-        io.bind_input(
-            self.input.name,
-            self._provider.device_type,
-            self._provider.index,
-            ELEMENTS[self.input.element],
-            (batch, *self.input.shape),
-            source,
-        )
+        io, spec = self._networks[batch].session.io_binding(), self.input
+        self._bind(io.bind_input, spec.name, spec.element, (batch, *spec.shape), source)
         return io
+
+    def _bind(
+        self,
+        bind: Callable[..., None],
+        name: str,
+        element: StateElement,
+        shape: tuple[int, ...],
+        address: int,
+    ) -> None:
+        provider = self._provider
+        bind(name, provider.device_type, provider.index, ELEMENTS[element], shape, address)
 
     def _probed(self, device: Device) -> TensorSpec:
         """The output, as one run on zeros gives it: graphs rarely declare all of their sides."""
@@ -138,6 +145,10 @@ class OnnxDeviceEngine:
         source = device.allocate(first * self.input.nbytes)
         device.clear(source.address, source.nbytes, self._stream)
         io = self._bound_input(first, source.address)
+        given = [device.allocate(state.nbytes) for state in self.states]
+        for state, memory in zip(self.states, given, strict=True):
+            device.clear(memory.address, memory.nbytes, self._stream)
+            self._bind(io.bind_input, state.input, state.element, state.shape, memory.address)
         network = self._networks[first]
         target = network.target
         io.bind_output(target.name, self._provider.device_type, self._provider.index)
@@ -147,6 +158,21 @@ class OnnxDeviceEngine:
         return TensorSpec(
             target.name, tuple(value.shape())[1:], onnx_session.PRECISIONS[target.type]
         )
+
+
+def _states_of(network: Network, manifest: Manifest) -> tuple[StateSpec, ...]:
+    """What the network is handed from frame to frame, as `models.fixed_graph` has fixed it."""
+    if problems := [
+        f"the graph's input '{state.input}' is a {kind}; allowed for states are "
+        f"{', '.join(_STATES)}"
+        for state in manifest.states
+        if (kind := network.types[state.input]) not in _STATES
+    ]:
+        raise ManifestError(manifest.path, problems)
+    return tuple(
+        StateSpec(state.input, state.output, state.shape, _STATES[network.types[state.input]])
+        for state in manifest.states
+    )
 
 
 def _opened(

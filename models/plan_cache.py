@@ -59,6 +59,7 @@ class PlanKey:
         flags: builder settings that change the result.
         optimization_level: 0..5.
         workspace_bytes: limit of scratch memory, 0: none.
+        states: of a recurrent network, the names of each one's input and output.
     """
 
     model: str
@@ -73,6 +74,7 @@ class PlanKey:
     flags: tuple[str, ...]
     optimization_level: int
     workspace_bytes: int
+    states: tuple[tuple[str, str], ...] = ()
 
     @property
     def digest(self) -> str:

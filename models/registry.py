@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import weights
-from models.errors import ManifestError, ModelNotBuilt, ModelNotFound, WrongKindOfModel
+from models.errors import ManifestError, ModelNotFound, WrongKindOfModel
 from models.key_model import KeyModel
 from models.licences import refusal, require_accepted
 from models.loaded import Loaded
@@ -78,9 +78,10 @@ class Registry:
         manifests = self._catalogue[0]
         if name in manifests:
             return manifests[name]
-        near = difflib.get_close_matches(name, manifests, n=3) or self.names()
-        listed = ", ".join(f"'{other}'" for other in near) or "none"
-        raise ModelNotFound(f"there is no model '{name}': the nearest names are {listed}")
+        near = difflib.get_close_matches(name, manifests, n=3)
+        words = "the nearest names are" if near else "known are"
+        listed = ", ".join(f"'{other}'" for other in near or self.names()) or "none"
+        raise ModelNotFound(f"there is no model '{name}': {words} {listed}")
 
     def availability(self, name: str) -> str:
         """Why the model cannot be loaded and what to do, in a sentence; empty when it can be.
@@ -91,7 +92,7 @@ class Registry:
             ModelNotFound: there is none of that name.
         """
         manifest = self.manifest(name)
-        if reason := _not_built(manifest, Target()) or refusal(manifest, self.accepted_licences):
+        if reason := refusal(manifest, self.accepted_licences):
             return reason
         for file in files_of(manifest):
             if weights.locate(file, self.cache_dir) is None:
@@ -120,8 +121,7 @@ class Registry:
             cancelled: asked at each step of a build; True ends it with an error.
 
         Raises:
-            ModelNotFound, ModelNotBuilt, LicenceNotAccepted, WeightsMissing, WeightsDamaged: see
-            `models.errors`.
+            ModelNotFound, LicenceNotAccepted, WeightsMissing, WeightsDamaged: see `models.errors`.
             ManifestError: the graph is not what the manifest says.
             EngineFailed: the engine's library refuses the weights.
             DeviceNotAvailable: the target is not there.
@@ -134,8 +134,6 @@ class Registry:
             )
         if not manifest.has_network:
             return KeyModel(manifest, threads=threads)
-        if reason := _not_built(manifest, target):
-            raise ModelNotBuilt(reason)
         require_accepted(manifest, self.accepted_licences)
         found = weights.verified_weights(manifest, self.cache_dir)
         if target.index is not None:
@@ -200,12 +198,3 @@ class Registry:
                         f"give one of them another name (the first is used)"
                     )
         return manifests, problems
-
-
-def _not_built(manifest: Manifest, target: Target) -> str:
-    if target.index is not None and (manifest.is_recurrent or manifest.constants):
-        return (
-            f"model '{manifest.name}' takes more than an image (states or constants), and such "
-            f"models are not built yet on GPUs: start with --device cpu"
-        )
-    return ""

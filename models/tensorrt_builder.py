@@ -51,14 +51,6 @@ class BuildSettings:
     timing_cache: Path | None = None
 
 
-def input_shape(manifest: Manifest) -> tuple[int, int, int]:
-    """Shape of one prepared image: (3, H, W) or (H, W, 3), as the layout says."""
-    wanted = manifest.input
-    if wanted.layout == "NCHW":
-        return (3, wanted.height, wanted.width)
-    return (wanted.height, wanted.width, 3)
-
-
 def build_plan(
     library: TensorRT,
     onnx: Path,
@@ -96,7 +88,7 @@ def build_plan(
     config = builder.create_builder_config()
     _configure(trt, config, settings)
     for batch in settings.buckets:
-        _add_profile(library, builder, config, source, (batch, *input_shape(manifest)))
+        _add_profile(library, builder, config, source, (batch, *manifest.input.shape))
     monitor = progress_monitor(trt, on_progress, cancelled)
     config.progress_monitor = monitor
     with timing_cache(library, config, settings.timing_cache):
@@ -154,8 +146,9 @@ def _checked(
             f"{' and '.join(TYPES.values())}"
         )
     # U2-Net answers seven times; what nobody reads must be neither computed nor bound.
+    read = {target.name, *(state.output for state in manifest.states)}
     for tensor in outputs:
-        if tensor.name != target.name:
+        if tensor.name not in read:
             network.unmark_output(tensor)
     return source.name
 

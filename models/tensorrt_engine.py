@@ -10,14 +10,20 @@ from __future__ import annotations
 import logging
 import re
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from kernels.device import Device
 from models import accuracy, tensorrt_library
 from models.accuracy import Accuracy
-from models.device_engine import Element, TensorSpec
+from models.device_engine import (
+    Element,
+    StateAddresses,
+    StateElement,
+    StateSpec,
+    TensorSpec,
+)
 from models.errors import (
     AccuracyRefused,
     DeviceNotAvailable,
@@ -26,7 +32,7 @@ from models.errors import (
     PlanNotBuilt,
 )
 from models.manifest import Manifest
-from models.tensorrt_binding import TensorRTBinding
+from models.tensorrt_binding import Bound, TensorRTBinding
 from models.tensorrt_builder import PRECISIONS
 from models.tensorrt_library import Choice, TensorRT
 from models.tensorrt_plans import DEFAULT_BUCKETS, Plan, PlanRequest, find_or_build
@@ -35,6 +41,12 @@ from models.weights import VerifiedWeights
 
 NO_MEMORY = re.compile(r"out of memory|out_?of_?memory|bad_alloc|cudaErrorMemoryAlloc", re.I)
 Precision = Literal["auto", "fp16", "fp32"]
+STATES: Mapping[str, StateElement] = {
+    "FLOAT": "fp32",
+    "HALF": "fp16",
+    "INT32": "int32",
+    "INT64": "int64",
+}
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +61,7 @@ class TensorRTEngine:
         buckets: batch sizes, one optimisation profile each, in their order.
         input: what a batch is written into; an fp16 plan takes and gives fp16.
         output: what comes out.
+        states: what a recurrent network is handed from frame to frame.
         path: the plan's file.
         build_s: how long the plan took to build; 0 when it was in the cache.
         accuracy: how far it is from ONNX Runtime in fp32; None until `load_or_build` has measured.
@@ -91,10 +104,12 @@ class TensorRTEngine:
                 f"{library.title} refuses the plan {self.path} on {device.name}: "
                 f"{library.words.take()}"
             )
-        self.input, self.output = self._tensors(plan)
+        self.input, self.output, self.states = self._tensors(plan)
         self.precision = str(self.input.element)
 
-    def bind(self, batch: int, source: int, target: int) -> TensorRTBinding:
+    def bind(
+        self, batch: int, source: int, target: int, states: StateAddresses = ()
+    ) -> TensorRTBinding:
         """The network for `batch` images between two addresses; see `DeviceEngine.bind`.
 
         Raises:
@@ -102,12 +117,15 @@ class TensorRTEngine:
         """
         if batch not in self.buckets:
             raise EngineFailed(f"a plan for batches of {self.buckets} cannot be bound to {batch}")
+        tensors: dict[str, Bound] = {
+            self.input.name: (source, (batch, *self.input.shape)),
+            self.output.name: (target, ()),
+        }
+        for state, (read, written) in zip(self.states, states, strict=True):
+            tensors[state.input] = (read, state.shape)
+            tensors[state.output] = (written, ())
         binding = TensorRTBinding(
-            self._library,
-            self._engine,
-            self._device,
-            self.buckets.index(batch),
-            {self.input.name: (source, (batch, *self.input.shape)), self.output.name: (target, ())},
+            self._library, self._engine, self._device, self.buckets.index(batch), tensors
         )
         self._bindings.add(binding)
         return binding
@@ -119,13 +137,17 @@ class TensorRTEngine:
         self._engine = None
         self._runtime = None
 
-    def _tensors(self, plan: Plan) -> tuple[TensorSpec, TensorSpec]:
-        """The plan's one input and one output; the builder has removed all others."""
+    def _tensors(self, plan: Plan) -> tuple[TensorSpec, TensorSpec, tuple[StateSpec, ...]]:
+        """The plan's one input, its one output and its states; the builder has removed all other
+        outputs.
+        """
+        fed_back = {name for pair in plan.key.states for name in pair}
         mode = self._library.module.TensorIOMode
         names: dict[Any, list[str]] = {mode.INPUT: [], mode.OUTPUT: []}
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
-            names[self._engine.get_tensor_mode(name)].append(name)
+            if name not in fed_back:
+                names[self._engine.get_tensor_mode(name)].append(name)
         (source,), (target,) = names[mode.INPUT], names[mode.OUTPUT]
         for wanted, seen in zip(plan.key.tensors, (source, target), strict=True):
             if wanted not in (None, seen):
@@ -133,10 +155,24 @@ class TensorRTEngine:
                     f"{self.path} is a plan of the tensor '{seen}', but the manifest says "
                     f"'{wanted}': delete the file"
                 )
+        states = tuple(self._state(*pair) for pair in plan.key.states)
         return (
             TensorSpec(source, plan.key.input_shape, self._element(source)),
             TensorSpec(target, self._output_shape(source, target, plan), self._element(target)),
+            states,
         )
+
+    def _state(self, read: str, written: str) -> StateSpec:
+        """A state, which `models.fixed_graph` has given one shape on both sides."""
+        kinds = [self._engine.get_tensor_dtype(name).name for name in (read, written)]
+        shapes = [tuple(self._engine.get_tensor_shape(name)) for name in (read, written)]
+        if kinds[0] != kinds[1] or kinds[0] not in STATES or shapes[0] != shapes[1]:
+            raise EngineFailed(
+                f"{self.path}: its state '{read}' is {kinds[0]} {shapes[0]} and is handed on as "
+                f"'{written}', {kinds[1]} {shapes[1]}: both must be the same, and one of "
+                f"{', '.join(STATES)}"
+            )
+        return StateSpec(read, written, shapes[0], STATES[kinds[0]])
 
     def _element(self, name: str) -> Element:
         seen = self._engine.get_tensor_dtype(name).name

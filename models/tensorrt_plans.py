@@ -23,7 +23,6 @@ from models.tensorrt_builder import (
     FLAGS,
     BuildSettings,
     build_plan,
-    input_shape,
     usable_buckets,
 )
 from models.tensorrt_library import TensorRT
@@ -176,11 +175,12 @@ def _key(request: PlanRequest, weights: VerifiedWeights, precision: str) -> Plan
         gpu=ANY if portable else request.gpu_name,
         capability=ANY if portable else request.capability,
         buckets=usable_buckets(request.manifest, request.buckets),
-        input_shape=input_shape(request.manifest),
+        input_shape=request.manifest.input.shape,
         tensors=(request.manifest.input.tensor, request.manifest.output.tensor),
         flags=FLAGS,
         optimization_level=request.optimization_level,
         workspace_bytes=request.workspace_mib << 20,
+        states=tuple((state.input, state.output) for state in request.manifest.states),
     )
 
 

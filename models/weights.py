@@ -117,6 +117,18 @@ def write_pin(path: Path, sha256: str) -> None:
         file.write(f"{sha256}\n".encode("ascii"))
 
 
+def kept_twin(path: Path) -> VerifiedWeights | None:
+    """A file that was made of weights and pinned, when its bytes are those that were written; else
+    None: it is made again.
+    """
+    try:
+        pin = read_pin(path)
+        digest = sha256_of(path) if pin is not None and path.is_file() else None
+    except (OSError, WeightsDamaged):
+        return None
+    return None if digest is None or digest != pin else VerifiedWeights(path, digest)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file being written that appears under `path` whole, or not at all; its folder is made.

@@ -161,12 +161,13 @@ class Admission:
         """Seconds until all that is in will be out, by what it is expected to cost."""
         return max(self._worker_s / self._threads, self._device_s / self._devices)
 
-    def check_room(self, remaining_s: float = math.inf) -> None:
-        """Nothing where an image may come in that needs no memory and no work; before an image is
-        even read, this tells what no image has a chance of.
+    def check_room(self, remaining_s: float = math.inf, least: Cost = NO_COST) -> None:
+        """Nothing where an image may come in that needs no memory and the least work; before an
+        image is even read, this tells what no image has a chance of.
 
         Args:
             remaining_s: until the caller's deadline.
+            least: what any image will be, by estimate.
 
         Raises:
             Overloaded: there is no room.
@@ -178,7 +179,7 @@ class Admission:
                 self.retry_after_ms(),
                 "requests",
             )
-        self._check_time(NO_COST, remaining_s)
+        self._check_time(least, remaining_s)
 
     def try_admit(
         self,

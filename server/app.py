@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,21 +18,25 @@ import cv2
 import grpc
 import structlog
 
-from kernels.device import DeviceError
 from mattestream import __version__
 from models.errors import ModelNotFound
 from models.registry import Registry
 from models.target import Target
-from server import logs, signals
+from server import logs
 from server.admission import Admission
 from server.auth import ApiKeys
 from server.catalogue import open_registry, targets
 from server.codecs.header import Limits
-from server.config import MEBIBYTE, Config, ConfigError
+from server.config import MEBIBYTE, Config
+from server.config_key import ConfigError
+from server.cuda_memory.door import CudaMemory
+from server.device_losses import DeviceLosses
 from server.health import Health
 from server.interceptors import CallInterceptor
 from server.kserve.answers import Answers
+from server.kserve.cuda_regions import CudaRegions
 from server.kserve.pipeline_face import PipelineFace
+from server.kserve.regions import RegisteredMemory
 from server.kserve.service import InferenceService
 from server.kserve.shared_regions import SharedRegions
 from server.kserve.streams import InferenceStreams
@@ -49,7 +52,6 @@ from server.listener import (
 from server.metrics import Metrics, MetricsServer
 from server.model_host import ModelHost
 from server.remover import Remover
-from server.replica import Replica
 from server.replica_loader import Observers, ReplicaLoader
 from server.services.models import ModelsService
 from server.services.removal import RemovalService
@@ -58,6 +60,7 @@ from server.shared_memory.policy import Policy
 from server.shutdown import Gate
 from server.subjects.prompter import Prompter
 from server.subjects.segmenter import Segmenter
+from server.until_signal import serve_until_signal
 from server.workers import Stage, Workers
 
 if TYPE_CHECKING:
@@ -96,6 +99,7 @@ class App:
         self.config = config
         self.metrics = Metrics()
         self.health = Health()
+        self.losses = DeviceLosses(self.health)
         self.gate = Gate()
         self.workers = Workers(config.worker_threads)
         self.admission = Admission(
@@ -109,7 +113,7 @@ class App:
             self.workers,
             config,
             self._find_targets,
-            Observers(self.metrics.batch_ran, self.metrics.device_ran, self._replica_lost),
+            Observers(self.metrics.batch_ran, self.metrics.device_ran, self.losses.told),
             clock=clock,
         )
         self.host = ModelHost(self._loader, default=config.model, on_serving=self._model_serves)
@@ -131,6 +135,7 @@ class App:
         self.shared_memory = SharedMemory(
             Policy(config.shared_memory), max_encoded_bytes=config.max_message_mb * MEBIBYTE
         )
+        self.cuda_memory = CudaMemory(is_on=config.cuda_shared_memory)
         self.segmenter = Segmenter(
             self.remover,
             self.prompter,
@@ -147,9 +152,12 @@ class App:
             config,
             segmenter=self.segmenter,
             shared_memory=self.shared_memory,
+            cuda_memory=self.cuda_memory,
             clock=clock,
         )
-        regions = SharedRegions(self.shared_memory)
+        regions = RegisteredMemory(
+            SharedRegions(self.shared_memory), CudaRegions(self.cuda_memory, self.host)
+        )
         self.inference = InferenceService(
             self.host,
             self.gate,
@@ -172,6 +180,7 @@ class App:
             api_keys,
             self.metrics,
             self.admission,
+            costs=self.remover.costs,
             clock=clock,
         )
         self._models = ModelsService(self.host)
@@ -181,9 +190,6 @@ class App:
         )
         self._server: grpc.aio.Server | None = None
         self._port = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lost = asyncio.Event()
-        self._losing: asyncio.Future[None] | None = None
         self._log = structlog.get_logger("server")
 
     @property
@@ -203,7 +209,7 @@ class App:
             StartError: a port or a folder cannot be had, or TLS files not read.
             ModelError: a model that the config names cannot be loaded.
         """
-        self._loop = asyncio.get_running_loop()
+        self.losses.start(self.host)
         # A worker in Python code keeps the interpreter's lock for so long while the event loop
         # waits for it: with the 5 ms of the default, refusals under load took longer than that.
         sys.setswitchinterval(SWITCH_S)
@@ -251,7 +257,7 @@ class App:
             await self.http.stop_batches()
         is_empty = await self.gate.wait_empty(self.config.drain_s * STREAMS_SHARE)
         if not is_empty:
-            self.removal.close_streams()
+            self.removal.streams.close()
             self.inference.streams.close()
             is_empty = await self.gate.wait_empty(self.config.drain_s * (1 - STREAMS_SHARE))
         cut = self.gate.calls
@@ -276,59 +282,9 @@ class App:
         await self.host.close()
         await asyncio.to_thread(self.workers.close)
         self.prompter.close()
-        self.inference.regions.close()
+        await self.inference.regions.close()
         self.shared_memory.regions.close()
         await asyncio.to_thread(self._metrics_server.close)
-
-    async def serve_until_signal(self) -> int:
-        """Starts, serves until SIGTERM or SIGINT, drains; a second signal stops at once.
-
-        Returns:
-            The exit code: 0, or 1 when calls were cut off or a GPU was lost.
-        """
-        loop = asyncio.get_running_loop()
-        came: asyncio.Queue[str] = asyncio.Queue()
-        for number in signals.STOPPING:
-            loop.add_signal_handler(number, came.put_nowait, number.name)
-        signals.let_in()
-        try:
-            starting = asyncio.create_task(self.start())
-            name = asyncio.create_task(came.get())
-            await asyncio.wait({starting, name}, return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                starting.cancel()  # a signal while models load
-                again = asyncio.create_task(came.get())
-                await asyncio.wait({starting, again}, return_when=asyncio.FIRST_COMPLETED)
-                if not starting.done():
-                    # A library is in a step that nothing can end but the end of the process.
-                    self._log.warning("second signal: stopping at once", loading=True)
-                    os._exit(1)
-                again.cancel()
-                return 0
-            if (error := starting.exception()) is not None:
-                name.cancel()
-                raise error
-            lost = asyncio.create_task(self._lost.wait())
-            await asyncio.wait({name, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if name.done():
-                self._log.info("signal", name=name.result())
-            name.cancel()
-            draining = asyncio.create_task(self.drain())
-            again = asyncio.create_task(came.get())
-            await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
-            if not draining.done():
-                self._log.warning("second signal: stopping at once", calls_cut=self.gate.calls)
-                draining.cancel()
-                await asyncio.wait({draining})
-                await self.stop()
-                return 1
-            again.cancel()
-            if not lost.cancel():
-                return 1
-            return 0 if draining.result() else 1
-        finally:
-            for number in signals.STOPPING:
-                loop.remove_signal_handler(number)
 
     async def __aenter__(self) -> App:
         await self.start()
@@ -344,14 +300,6 @@ class App:
 
     async def _listen(self) -> None:
         """The ports are open when this returns; health says NOT_SERVING."""
-        if self.config.metrics_port >= 0:
-            try:
-                self._metrics_server.start()
-            except OSError as error:
-                raise StartError(
-                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
-                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
-                ) from error
         await self.health.set_server(False)
         server = new_server(
             self.config,
@@ -364,6 +312,14 @@ class App:
         self._port = bind(server, self.config)
         await server.start()
         self._server = server
+        if self.config.metrics_port >= 0:
+            try:
+                self._metrics_server.start()
+            except OSError as error:
+                raise StartError(
+                    f"cannot show metrics on {self.config.metrics_host}:{self.config.metrics_port} "
+                    f"({error.strerror}): choose another --metrics-port, or -1 for none"
+                ) from error
         if self.http is not None:
             await self.http.start()
 
@@ -417,33 +373,6 @@ class App:
         self._log.info("devices", devices=devices, engine=found[0].engine, **why)
         return found
 
-    def _replica_lost(self, name: str, replica: Replica, error: DeviceError) -> None:
-        """A device does nothing any more; called in the thread that found out."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._lose, name, replica, error)
-
-    def _lose(self, name: str, replica: Replica, error: DeviceError) -> None:
-        if replica.is_lost:
-            return
-        replica.is_lost = True
-        self._log.error(
-            "device lost: start the server again",
-            model=name,
-            device=replica.used.device,
-            error=str(error),
-        )
-        hosted = self.host.state(name)[1]
-        if hosted is not None and hosted.is_lost:
-            self._losing = asyncio.ensure_future(self._nothing_left(name))
-
-    async def _nothing_left(self, name: str) -> None:
-        """No replica of a model is left: health says so, and a server that was started to serve
-        until a signal ends, so that what watches it can start it anew.
-        """
-        await self.health.set_model(name, False)
-        await self.health.set_server(False)
-        self._lost.set()
-
     def _metrics_address(self) -> str:
         if self.metrics_port < 0:
             return "off"
@@ -461,7 +390,7 @@ def serve(config: Config) -> int:
 
 
 async def _serve(config: Config) -> int:
-    return await App(config).serve_until_signal()
+    return await serve_until_signal(App(config))
 
 
 __all__ = ["App", "ConfigError", "StartError", "serve"]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from server.config import ConfigError
+from server.config_key import ConfigError
 
 MIN_KEY_CHARS = 16
 HASHED = "sha256:"

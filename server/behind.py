@@ -1,7 +1,7 @@
 """Pictures that are put behind subjects: decoded once, whoever asks first.
 
 Made by `server.options.background`; `server.looks` asks for the pixels, `server.remover` for what
-they take, and `server.services.removal` holds a stream's for as long as the stream lives.
+they take, and `server.services.streams` holds a stream's for as long as the stream lives.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def result_bytes(options: Options, width: int, height: int, per_pixel: int, limi
         nbytes += options.background.picture.nbytes(limits)
     if options.crop is not None:
         # Where the subject is, nobody knows yet: the whole source is the largest it can be.
-        shown = frame(options.crop, (0, 0, width, height))
+        shown = frame(options.crop, (0, 0, width, height), (width, height))
         nbytes += int(min(shown.columns * shown.rows, limits.max_megapixels * 1e6)) * per_pixel
     return nbytes
 

@@ -7,88 +7,14 @@ is rendered from it.
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
 
+from server.config_key import ConfigError, Key, check, key, row_of
 from server.machine import usable_cores, usable_memory_bytes
 
 MEBIBYTE = 1 << 20
-
-
-class ConfigError(ValueError):
-    """A setting is wrong; the sentence names the key, where it came from, what was seen, what is
-    allowed.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One row of the table.
-
-    Attributes:
-        name: as in the TOML file: "max_requests".
-        kind: int, float, str, bool or Path.
-        many: True when the value is a tuple of `kind`.
-        optional: True when None (in text: the empty string) is a value.
-        low, high: smallest and largest allowed number.
-        choices: the allowed words, empty when any text will do.
-        pattern: what a text must match as a whole, empty when any text will do.
-        words: that in words: "cpu or cuda:N".
-    """
-
-    name: str
-    kind: type
-    default: object
-    doc: str
-    unit: str = ""
-    low: float = -math.inf
-    high: float = math.inf
-    choices: tuple[str, ...] = ()
-    pattern: str = ""
-    words: str = ""
-    many: bool = False
-    optional: bool = False
-
-    @property
-    def env(self) -> str:
-        """The environment variable: "MATTESTREAM_MAX_REQUESTS"."""
-        return f"MATTESTREAM_{self.name.upper()}"
-
-    @property
-    def flag(self) -> str:
-        """The command line flag: "--max-requests"; one that may be repeated is singular."""
-        name = self.name.removesuffix("s") if self.many else self.name
-        return f"--{name.replace('_', '-')}"
-
-    @property
-    def allowed(self) -> str:
-        """What may be set, in words: "a whole number from 1 to 64"."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
-        if self.words:
-            return self.words
-        if self.kind is bool:
-            return "true or false"
-        if self.kind is int:
-            return f"a whole number from {self.low:.0f} to {self.high:.0f}"
-        if self.kind is float:
-            return f"a number from {self.low:g} to {self.high:g}"
-        word = "path" if self.kind is Path else "text"
-        return f"a list of {word}s" if self.many else f"a {word}"
-
-    def takes_text(self, text: str) -> bool:
-        """True unless `choices` or `pattern` rule it out."""
-        if self.choices:
-            return text in self.choices
-        return not self.pattern or re.fullmatch(self.pattern, text) is not None
-
-
-def _key(default: object, kind: type, doc: str, **rule: object) -> Any:
-    # dataclasses.field is typed by its default; the rule rides along in the metadata.
-    return field(default=default, metadata={"kind": kind, "doc": doc, **rule})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +25,22 @@ class Config:
         ConfigError: a value is outside its range.
     """
 
-    host: str = _key(
+    host: str = key(
         "127.0.0.1", str, "Address the gRPC server listens on; 0.0.0.0 is every interface."
     )
-    port: int = _key(50051, int, "Port of the gRPC server; 0 takes a free one.", low=0, high=65535)
-    metrics_host: str = _key("127.0.0.1", str, "Address of the Prometheus endpoint.")
-    metrics_port: int = _key(
+    port: int = key(50051, int, "Port of the gRPC server; 0 takes a free one.", low=0, high=65535)
+    metrics_host: str = key("127.0.0.1", str, "Address of the Prometheus endpoint.")
+    metrics_port: int = key(
         9464,
         int,
         "Port of the Prometheus endpoint; 0 takes a free one, -1 switches it off.",
         low=-1,
         high=65535,
     )
-    http_host: str = _key(
+    http_host: str = key(
         "127.0.0.1", str, "Address the HTTP gateway listens on; 0.0.0.0 is every interface."
     )
-    http_port: int = _key(
+    http_port: int = key(
         8080,
         int,
         "Port of the HTTP gateway; 0 closes it, -1 takes a free one (the log's line `ready` says "
@@ -122,7 +48,7 @@ class Config:
         low=-1,
         high=65535,
     )
-    http_max_body_mb: int = _key(
+    http_max_body_mb: int = key(
         64,
         int,
         "Largest body of an HTTP request, batches apart; a single image file is taken up to "
@@ -131,7 +57,7 @@ class Config:
         low=1,
         high=2047,
     )
-    http_rate_limit_mp: float = _key(
+    http_rate_limit_mp: float = key(
         0.0,
         float,
         "Megapixels that each API key (without keys: each address) may send to the HTTP gateway "
@@ -141,27 +67,27 @@ class Config:
         low=0.0,
         high=1e9,
     )
-    cors_origins: tuple[str, ...] = _key(
+    cors_origins: tuple[str, ...] = key(
         (),
         str,
         "Origins (https://shop.example) whose pages may call the HTTP gateway from a browser; "
         "`*` is all of them. None: no page but its own.",
         many=True,
     )
-    allow_url_fetch: bool = _key(
+    allow_url_fetch: bool = key(
         False,
         bool,
         "Whether callers of the HTTP gateway may name an image by URL. Only public addresses are "
         "fetched from, ports 80 and 443.",
     )
-    batch_dir: Path | None = _key(  # noqa: RUF009
+    batch_dir: Path | None = key(  # noqa: RUF009
         None,
         Path,
         "Folder for batches of the HTTP gateway: what was sent and what was made of it lies there "
         "until it is fetched, deleted or too old. None: no batches.",
         optional=True,
     )
-    batch_disk_mb: int = _key(
+    batch_disk_mb: int = key(
         4096,
         int,
         "Disk that all batches together may take; beyond it new ones are refused.",
@@ -169,10 +95,10 @@ class Config:
         low=1,
         high=1_048_576,
     )
-    batch_max_images: int = _key(
+    batch_max_images: int = key(
         1000, int, "Most images of one batch.", unit="images", low=1, high=1_000_000
     )
-    batch_keep_hours: float = _key(
+    batch_keep_hours: float = key(
         24.0,
         float,
         "Age at which a batch and its results are deleted.",
@@ -180,7 +106,7 @@ class Config:
         low=0.01,
         high=8760.0,
     )
-    threads: int = _key(
+    threads: int = key(
         0,
         int,
         "Threads that decode, run CPU models and encode; 0 is one per usable core.",
@@ -188,7 +114,7 @@ class Config:
         low=0,
         high=1024,
     )
-    max_requests: int = _key(
+    max_requests: int = key(
         64,
         int,
         "Images admitted at once, waiting and running. Single requests beyond it are refused with "
@@ -198,7 +124,7 @@ class Config:
         low=1,
         high=100_000,
     )
-    max_inflight_mb: int = _key(
+    max_inflight_mb: int = key(
         0,
         int,
         "Memory that admitted images may take: encoded bytes and an answer for each, and 16 bytes "
@@ -208,10 +134,10 @@ class Config:
         low=0,
         high=1_048_576,
     )
-    max_message_mb: int = _key(
+    max_message_mb: int = key(
         64, int, "Largest message taken from a client.", unit="MiB", low=1, high=2047
     )
-    max_megapixels: float = _key(
+    max_megapixels: float = key(
         50.0,
         float,
         "Largest image by area, read from its header before any pixel is decoded.",
@@ -219,10 +145,10 @@ class Config:
         low=0.0001,
         high=1000.0,
     )
-    max_side_px: int = _key(
+    max_side_px: int = key(
         16384, int, "Largest width or height of an image.", unit="pixels", low=1, high=65535
     )
-    stream_window: int = _key(
+    stream_window: int = key(
         4,
         int,
         "Frames of one stream that may be in work or waiting to be read by the client at once.",
@@ -230,10 +156,10 @@ class Config:
         low=1,
         high=256,
     )
-    max_streams: int = _key(
+    max_streams: int = key(
         64, int, "Streams open at once; more are refused.", unit="streams", low=1, high=100_000
     )
-    max_calls: int = _key(
+    max_calls: int = key(
         1024,
         int,
         "Calls of every method open at once, the last line of defence: beyond it calls are refused "
@@ -242,7 +168,7 @@ class Config:
         low=1,
         high=1_000_000,
     )
-    stream_stall_s: float = _key(
+    stream_stall_s: float = key(
         300.0,
         float,
         "A stream is ended when its client reads no answer for this long, or sends nothing for as "
@@ -251,7 +177,7 @@ class Config:
         low=0.01,
         high=86_400.0,
     )
-    stream_resume_s: float = _key(
+    stream_resume_s: float = key(
         30.0,
         float,
         "How long a broken stream with a `resume_id` can be taken up again with what it remembers "
@@ -260,7 +186,7 @@ class Config:
         low=0.0,
         high=86_400.0,
     )
-    stream_resume_mb: int = _key(
+    stream_resume_mb: int = key(
         256,
         int,
         "Memory for what broken streams remember, for as many as max_streams; the oldest goes "
@@ -269,13 +195,13 @@ class Config:
         low=0,
         high=1_048_576,
     )
-    prompt_model: str = _key(
+    prompt_model: str = key(
         "matte-click",
         str,
         "Model that answers points, boxes and masks where a request names none; it is loaded with "
         "the first.",
     )
-    feature_cache_mb: int = _key(
+    feature_cache_mb: int = key(
         256,
         int,
         "Memory for pictures that prompts were given for, so that the next prompt is answered from "
@@ -284,7 +210,7 @@ class Config:
         low=0,
         high=1_048_576,
     )
-    default_deadline_s: float = _key(
+    default_deadline_s: float = key(
         60.0,
         float,
         "Time an image may take when the caller set no deadline; for streams, each frame.",
@@ -292,7 +218,7 @@ class Config:
         low=0.001,
         high=86_400.0,
     )
-    drain_s: float = _key(
+    drain_s: float = key(
         25.0,
         float,
         "Time that work in flight gets to finish after SIGTERM.",
@@ -300,22 +226,22 @@ class Config:
         low=0.0,
         high=3600.0,
     )
-    model: str = _key("matte-s", str, "Model used when a request names none; loaded at the start.")
-    load: tuple[str, ...] = _key((), str, "Further models to load at the start.", many=True)
-    model_dirs: tuple[Path, ...] = _key(
+    model: str = key("matte-s", str, "Model used when a request names none; loaded at the start.")
+    load: tuple[str, ...] = key((), str, "Further models to load at the start.", many=True)
+    model_dirs: tuple[Path, ...] = key(
         (), Path, "Folders with manifests (*.toml) of your own models.", many=True
     )
-    accept_licenses: tuple[str, ...] = _key(
+    accept_licenses: tuple[str, ...] = key(
         (), str, "Licences of non-commercial weights that you accept, by name.", many=True
     )
-    cache_dir: Path | None = _key(  # noqa: RUF009
+    cache_dir: Path | None = key(  # noqa: RUF009
         None,
         Path,
         "Folder of downloaded weights and of TensorRT's plans; default: mattestream under "
         "XDG_CACHE_HOME or ~/.cache.",
         optional=True,
     )
-    device: str = _key(
+    device: str = key(
         "auto",
         str,
         "Where models run: cpu, cuda (the first GPU), cuda:N, cuda:all (each model on every GPU); "
@@ -324,26 +250,26 @@ class Config:
         pattern=r"auto|cpu|cuda(:\d{1,2}|:all)?",
         words="auto, cpu, cuda, cuda:N or cuda:all",
     )
-    engine: str = _key(
+    engine: str = key(
         "auto",
         str,
         "What runs models; auto is tensorrt on a GPU where it is installed, else onnx.",
         choices=("auto", "onnx", "tensorrt"),
     )
-    precision: str = _key(
+    precision: str = key(
         "auto",
         str,
         "What models compute in; auto is fp16 with TensorRT as long as its results stay near those "
         "of fp32, and else the file's own.",
         choices=("auto", "fp32", "fp16"),
     )
-    gpu_jpeg: str = _key(
+    gpu_jpeg: str = key(
         "auto",
         str,
         "JPEG decoding on the GPU by nvImageCodec; auto is on where it is installed and works.",
         choices=("auto", "on", "off"),
     )
-    gpu_slot_mb: int = _key(
+    gpu_slot_mb: int = key(
         4096,
         int,
         "Memory on each GPU that a model keeps for the next images, and as much page-locked memory "
@@ -352,7 +278,7 @@ class Config:
         low=0,
         high=1_048_576,
     )
-    max_batch: int = _key(
+    max_batch: int = key(
         0,
         int,
         "Most images in one run of a model; 0 is the engine's own limit (1 on a CPU).",
@@ -360,26 +286,26 @@ class Config:
         low=0,
         high=1024,
     )
-    log_format: str = _key(
+    log_format: str = key(
         "auto",
         str,
         "How log lines look; auto is console on a terminal, else json.",
         choices=("auto", "json", "console"),
     )
-    log_level: str = _key(
+    log_level: str = key(
         "info",
         str,
         "Least severe log line that is written; debug adds a line per stream frame.",
         choices=("debug", "info", "warning", "error"),
     )
-    unix_socket: Path | None = _key(  # noqa: RUF009
+    unix_socket: Path | None = key(  # noqa: RUF009
         None,
         Path,
         "Path of a unix socket to listen on as well, without TLS, for callers of this machine; its "
         "file's owner alone may connect.",
         optional=True,
     )
-    shared_memory: tuple[str, ...] = _key(
+    shared_memory: tuple[str, ...] = key(
         (),
         str,
         "Prefixes of the names of POSIX shared memory that callers on loopback or on the unix "
@@ -388,13 +314,19 @@ class Config:
         pattern=r"(?!sem\.)[A-Za-z0-9_-][A-Za-z0-9._-]{2,63}",
         words="3 to 64 of the letters, digits and . _ -, not beginning with a dot or with sem.",
     )
-    tls_cert: Path | None = _key(  # noqa: RUF009
+    cuda_shared_memory: bool = key(
+        False,
+        bool,
+        "Whether callers on loopback or on the unix socket may name memory of the server's GPUs by "
+        "CUDA IPC handles instead of sending bytes (docs/shared-memory.md).",
+    )
+    tls_cert: Path | None = key(  # noqa: RUF009
         None, Path, "PEM file with the server's certificate chain; switches TLS on.", optional=True
     )
-    tls_key: Path | None = _key(  # noqa: RUF009
+    tls_key: Path | None = key(  # noqa: RUF009
         None, Path, "PEM file with the certificate's private key.", optional=True
     )
-    api_keys_file: Path | None = _key(  # noqa: RUF009
+    api_keys_file: Path | None = key(  # noqa: RUF009
         None,
         Path,
         "File with one API key a line, as `sha256:...` (`mattestream keys` makes one); callers "
@@ -403,8 +335,8 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for key in keys():
-            check(key, getattr(self, key.name), key.name)
+        for row in keys():
+            check(row, getattr(self, row.name), row.name)
         if (self.tls_cert is None) != (self.tls_key is None):
             seen, missing = ("tls_cert", "tls_key") if self.tls_cert else ("tls_key", "tls_cert")
             raise ConfigError(f"{seen} is set but {missing} is not: TLS needs both")
@@ -430,44 +362,11 @@ class Config:
         return self.http_port != 0 and not _is_loopback(self.http_host)
 
 
+@cache
 def keys() -> tuple[Key, ...]:
     """The table, in the order of the documentation."""
-    return _KEYS
-
-
-def check(key: Key, value: object, source: str) -> None:
-    """Nothing when `value` is one that `key` allows.
-
-    Args:
-        key: the row of the table.
-        value: of the key's kind.
-        source: where it came from, as the message shall name it.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if value is None and key.optional:
-        return
-    for one in value if key.many and isinstance(value, tuple) else (value,):
-        if not (_is_of_kind(one, key.kind) and key.takes_text(str(one))):
-            raise ConfigError(f"{source} is {one!r}: it must be {key.allowed}")
-        if key.kind is not bool and isinstance(one, int | float) and not key.low <= one <= key.high:
-            unit = f" {key.unit}" if key.unit else ""
-            raise ConfigError(f"{source} is {one}: it must be {key.allowed}{unit}")
+    return tuple(row_of(item) for item in fields(Config))
 
 
 def _is_loopback(host: str) -> bool:
     return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
-
-
-def _is_of_kind(value: object, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
-
-
-def _row(item: Field[Any]) -> Key:
-    return Key(name=item.name, default=item.default, **item.metadata)
-
-
-_KEYS = tuple(_row(item) for item in fields(Config))

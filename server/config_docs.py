@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from server.config import Key, keys
+from server.config import keys
+from server.config_key import Key
 
 BEGIN = "<!-- settings: written by python -m server.config_docs -->"
 END = "<!-- end of settings -->"

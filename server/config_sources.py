@@ -11,7 +11,8 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from server.config import Config, ConfigError, Key, check, keys
+from server.config import Config, keys
+from server.config_key import ConfigError, Key, check
 
 CONFIG_ENV = "MATTESTREAM_CONFIG"
 _BOOLS = {"true": True, "1": True, "on": True, "yes": True} | dict.fromkeys(

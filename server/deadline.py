@@ -1,6 +1,6 @@
 """When an image's answer is no longer wanted: read on arrival, looked at before each stage.
 
-Made by `server.services.removal` from the caller's deadline, else from the config's default.
+Made by `server.services.intake` from the caller's deadline, else from the config's default.
 """
 
 from __future__ import annotations

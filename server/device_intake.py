@@ -19,7 +19,7 @@ from kernels.image import image_struct
 from kernels.transfer import count_upload
 from server.codecs.decode import Decoded, decode
 from server.codecs.header import Header, Limits, check_limits, read_header
-from server.codecs.raw import planes, ycbcr_of
+from server.codecs.raw import Plane, planes, ycbcr_of
 from server.device_slots import Slot, aligned
 from server.job import EncodedSource, PixelFormat, RawSource, Source
 from server.shrink import shrunk
@@ -124,39 +124,43 @@ class Intake:
             source,
             self._limits,
             keep_metadata=keep_metadata,
-            room=lambda nbytes: _reserved(slot, nbytes),
+            room=slot.room,
         )
         return _found(decoded, slot)
 
     def _take_raw(self, source: RawSource, slot: Slot) -> Found:
-        """Raw pixels in the slot as they came, strides and all."""
+        """Raw pixels in the slot as they came, strides and all, copied there unless they were read
+        there (`Slot.room`).
+        """
         check_limits(Header("raw", source.width, source.height), self._limits)
         found = planes(source)
         data = np.frombuffer(source.data, np.uint8)
+        slot.discard_planes()
         slot.reserve_input(data.nbytes)
         view, address = slot.add_plane(data.nbytes)
-        view[:] = data
-        has_chroma = source.format in (PixelFormat.NV12, PixelFormat.I420)
-        image = image_struct(
-            tuple((address + plane.start, plane.stride) for plane in found),
-            source.width,
-            source.height,
-            DeviceFormat[source.format.name],
-            ycbcr=ycbcr_of(source) if has_chroma else None,
-        )
-        return Found(source.width, source.height, "raw", image, None)
+        if data.ctypes.data != view.ctypes.data:
+            view[:] = data
+        return found_raw(source, found, address)
+
+
+def found_raw(
+    layout: RawSource, found: tuple[Plane, ...], address: int, *, is_there: bool = False
+) -> Found:
+    """A raw picture whose planes lie (or, unless it `is_there`, will lie) at `address`."""
+    has_chroma = layout.format in (PixelFormat.NV12, PixelFormat.I420)
+    image = image_struct(
+        tuple((address + plane.start, plane.stride) for plane in found),
+        layout.width,
+        layout.height,
+        DeviceFormat[layout.format.name],
+        ycbcr=ycbcr_of(layout) if has_chroma else None,
+    )
+    return Found(layout.width, layout.height, "raw", image, None, is_there)
 
 
 def _found(decoded: Decoded, slot: Slot) -> Found:
     height, width = decoded.rgb.shape[:2]
     return Found(width, height, decoded.format, _fill_decoded(decoded, slot), decoded)
-
-
-def _reserved(slot: Slot, nbytes: int) -> NDArray[np.uint8]:
-    """Where a JPEG's RGB is decoded to: the slot's first plane."""
-    slot.reserve_input(nbytes)
-    view, _ = slot.add_plane(nbytes)
-    return view
 
 
 def _fill_decoded(decoded: Decoded, slot: Slot) -> NDArray[np.void]:

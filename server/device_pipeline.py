@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
@@ -23,52 +23,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import finish
-from kernels.cuda.finish import finish_bytes
 from kernels.device import DeviceError, DeviceLost
 from kernels.image import job_struct
 from kernels.letterbox import place
-from kernels.reference.finish import FinishOutput
-from kernels.statistics import HEADER_BYTES, header_of, read_statistics
+from kernels.statistics import HEADER_BYTES, read_statistics
 from kernels.transfer import to_device, to_host
-from models.device_model import DTYPES, DeviceBatch, DeviceModel
+from models.device_batch import DTYPES, DeviceBatch
+from models.device_model import DeviceModel
 from models.errors import EngineFailed
+from models.prepared_tensor import PreparedTensor
 from server import device_edges
-from server.codecs.decode import Decoded, decode
-from server.codecs.encode import encode_result
+from server.codecs.decode import decode
+from server.codecs.encode import Encoded, Packed, encode_result
 from server.codecs.header import Limits
-from server.codecs.raw import raw_to_rgb
+from server.cuda_memory.ranges import DeviceSource
+from server.device_image import DeviceOpened, wanted_of
+from server.device_intake import Found as FoundPicture
 from server.device_intake import Intake, JpegDecoder
+from server.device_sharing import CallersMemory
 from server.device_slots import Slot, SlotRing
+from server.device_streams import DeviceStreams, Frames
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
-from server.job import Color, FlatUse, Format, Options, Output, RawSource, Refine, Source
+from server.job import (
+    FlatUse,
+    Format,
+    Options,
+    PixelFormat,
+    Refine,
+    Source,
+)
 from server.known_background import Found, close_found, find_drawing, why_not
-from server.pipeline import Opened, Outcome
+from server.pipeline import Outcome
 
 KEEP_BYTES = 4 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the last pass writes for an image."""
-
-    output: FinishOutput
-    color: tuple[int, int, int, int]
-    nbytes: int  # of the result, its header included
-    on_host: Plan | None = None  # what the host does with the alpha that comes down
-    edges: Plan | None = None  # what the device does besides its last pass
-
-
-@dataclass(slots=True, kw_only=True)
-class DeviceOpened(Opened):
-    """An image on its way to the device, in its slot."""
-
-    slot: Slot
-    image: NDArray[np.void]  # (1,) of dtype `kernels.image.IMAGE`
-    wanted: Wanted
-    source: Source
-    decoded: Decoded | None  # None: raw pixels, or decoded on the device
-    drawing: Found | None = None  # the subject, where the model need not be asked
+_RAW_FORMATS = {1: PixelFormat.GRAY8, 3: PixelFormat.RGB8, 4: PixelFormat.RGBA8}
 
 
 class DevicePipeline:
@@ -107,6 +96,8 @@ class DevicePipeline:
         self._uploads = self._device.new_stream()
         self._downloads = self._device.new_stream()
         self._intake = Intake(self._device, limits, jpeg)
+        self._streams = DeviceStreams(model, self._slots.trim)
+        self._callers = CallersMemory(self._device, limits)
         self._uploading = threading.Lock()
         self._launching = threading.Lock()
         self._batches = deque(model.batches)
@@ -121,8 +112,9 @@ class DevicePipeline:
         """A slot of the ring; blocks while all are taken."""
         return self._slots.slot()
 
-    def open(self, source: Source, options: Options, seat: Slot) -> DeviceOpened:
-        """The image decoded into page-locked memory, its copy to the device under way.
+    def open(self, source: Source | DeviceSource, options: Options, seat: Slot) -> DeviceOpened:
+        """The image decoded into page-locked memory, its copy to the device under way; out of a
+        caller's device memory it is there.
 
         Raises:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.
@@ -131,15 +123,24 @@ class DevicePipeline:
         started = perf_counter()
         self._device.use()
         planned = plan(options, DEVICE_DEFAULTS)
-        found = self._intake.take(
-            source,
-            seat,
-            keep_metadata=options.keep_metadata,
-            needs_pixels=options.format is Format.ZIP
+        needs_pixels = (
+            options.format is Format.ZIP
             or not (planned.is_plain or device_edges.are_done(planned))
-            or options.flat_background.use is FlatUse.ON,
-            max_megapixels=options.max_megapixels,
+            or options.flat_background.use is FlatUse.ON
         )
+        found: FoundPicture | None = None
+        if isinstance(source, DeviceSource):
+            is_shrunk = options.max_megapixels > 0  # by the CPU
+            there, source = self._callers.take(source, seat, needs_pixels=needs_pixels or is_shrunk)
+            found = None if is_shrunk else there
+        if found is None:
+            found = self._intake.take(
+                source,
+                seat,
+                keep_metadata=options.keep_metadata,
+                needs_pixels=needs_pixels,
+                max_megapixels=options.max_megapixels,
+            )
         decoded_at = perf_counter()
         decoded, notes = found.decoded, found.decoded.notes if found.decoded else ()
         drawing: Found | None = None
@@ -149,7 +150,7 @@ class DevicePipeline:
             drawing = find_drawing(decoded.rgb, decoded.alpha, options)
             notes += () if drawing is not None else why_not(decoded.alpha, options)
         is_cut_out = device_edges.has_own_alpha(found.image)
-        wanted = _wanted(planned, found.width, found.height, is_cut_out=is_cut_out)
+        wanted = wanted_of(planned, found.width, found.height, is_cut_out=is_cut_out)
         seat.reserve_output(wanted.nbytes)
         if wanted.edges is not None:
             cell_px = self._cell_px(found.width, found.height)
@@ -187,24 +188,31 @@ class DevicePipeline:
             return [None] * len(batch)
         self._device.use()
         with self._watched(), self._turns:
-            self._compute(asked)
+            frames = self._streams.frames(asked)
+            self._compute(asked, frames)
         for opened in asked:
-            if self._counted(opened)["not_finite"].any():
+            if opened.counted()["not_finite"].any():
                 raise EngineFailed(
                     f"model '{self.model.manifest.name}' ({self.model.manifest.path}) answered "
                     f"values that are not numbers"
                 )
+        self._streams.succeeded(frames)
         return [None] * len(batch)
 
-    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """See `server.pipeline.Pipeline`; raises as `run`."""
+    def run_tensors(self, batch: list[NDArray[np.float32] | PreparedTensor]) -> NDArray[np.float32]:
+        """See `server.pipeline.Pipeline`; raises as `run`. Answers that go to device memory are
+        there, and undefined here.
+        """
+        prepared = [
+            each if isinstance(each, PreparedTensor) else PreparedTensor(each) for each in batch
+        ]
         device, stream = self._device, self.model.stream
         device.use()
         with self._watched(), self._turns:
             with self._launching:
                 buffers = self._batches.popleft()
                 try:
-                    came, answer = buffers.enqueue_tensors(np.concatenate(batch), stream)
+                    came, answer = buffers.enqueue_tensors(prepared, stream)
                     done = device.new_event()
                     device.record(done, stream)
                 except BaseException:
@@ -223,12 +231,23 @@ class DevicePipeline:
         return copied
 
     def close(self, opened: DeviceOpened, answer: None, options: Options) -> Outcome:
-        """The result, encoded out of the slot's page-locked memory."""
+        """The result, encoded out of the slot's page-locked memory; where it was to go to a
+        caller's device memory it is there.
+        """
+        outcome = self._outcome(opened, options)
+        if opened.target is None or opened.is_finished_there:
+            return outcome
+        assert isinstance(outcome.encoded, Encoded)
+        self._device.use()
+        sent = self._callers.send(opened.slot, outcome.encoded, opened.target)
+        return replace(outcome, encoded=sent, copies=opened.slot.copies)
+
+    def _outcome(self, opened: DeviceOpened, options: Options) -> Outcome:
         if opened.drawing is not None:
             assert opened.decoded is not None
             return close_found(opened.decoded, opened.drawing, options, self.limits, opened.check)
         started = perf_counter()
-        statistics = read_statistics(self._counted(opened), opened.width, opened.height)
+        statistics = read_statistics(opened.counted(), opened.width, opened.height)
         host, _ = opened.slot.output(opened.wanted.nbytes)
         channels = opened.wanted.output.channels
         shape = (opened.height, opened.width, channels)
@@ -238,18 +257,24 @@ class DevicePipeline:
         if edges is not None:
             statistics = device_edges.statistics_of(host, opened.width, opened.height)
         if opened.wanted.on_host is not None:
-            return self._close_on_host(opened, alpha_u8, opened.wanted.on_host, started)
+            # Since it was opened its wish for a subject has found somebody to ask.
+            asked = replace(opened.wanted.on_host, options=options)
+            return self._close_on_host(opened, alpha_u8, asked, started)
         if options.format is Format.ZIP:
-            pixels, _ = _host_picture(opened)
+            pixels, _ = opened.on_host()
         decoded = opened.decoded
         finished_at = perf_counter()
-        encoded = encode_result(
-            pixels,
-            alpha_u8,
-            options,
-            icc=decoded.icc if decoded else None,
-            dpi=decoded.dpi if decoded else None,
-        )
+        encoded: Packed
+        if opened.target is not None:
+            encoded = Encoded(None, b"", opened.width, opened.height, _RAW_FORMATS[channels])
+        else:
+            encoded = encode_result(
+                pixels,
+                alpha_u8,
+                options,
+                icc=decoded.icc if decoded else None,
+                dpi=decoded.dpi if decoded else None,
+            )
         return Outcome(
             encoded=encoded,
             statistics=statistics,
@@ -264,7 +289,7 @@ class DevicePipeline:
         self, opened: DeviceOpened, alpha_u8: NDArray[np.uint8], wanted: Plan, started: float
     ) -> Outcome:
         """The result of an alpha that came down, finished as on a machine without a GPU."""
-        rgb, own_alpha = _host_picture(opened)
+        rgb, own_alpha = opened.on_host()
         finished = finish_on_host(
             rgb,
             alpha_u8,
@@ -299,18 +324,20 @@ class DevicePipeline:
         """Waits for the copies under way; the pipeline is not used any more."""
         try:
             self._device.use()
-            for stream in (self._intake.stream, self._uploads, self._downloads):
+            mine = (self._intake.stream, self._callers.stream, self._uploads, self._downloads)
+            for stream in mine:
                 self._device.synchronize(stream)
         finally:
             self._batches.clear()
+            self._streams.forget()
             self._slots.trim()
 
-    def _compute(self, batch: list[DeviceOpened]) -> None:
+    def _compute(self, batch: list[DeviceOpened], frames: Frames) -> None:
         """Launches everything for a batch and waits for its results."""
         with self._launching:
             buffers = self._batches.popleft()
             try:
-                self._launch(batch, buffers)
+                self._launch(batch, frames, buffers)
             except BaseException:
                 # Nothing of what was queued before the mistake may run into the next batch.
                 with contextlib.suppress(DeviceError):  # the first error is the one to tell
@@ -331,6 +358,7 @@ class DevicePipeline:
             yield
         except DeviceError as error:
             if isinstance(error, DeviceLost) or not self._answers():
+                self._streams.forget()
                 self._on_lost(error)
                 raise DeviceLost(f"{self._device.name} is lost: {error}") from error
             raise
@@ -343,7 +371,7 @@ class DevicePipeline:
             return False
         return True
 
-    def _launch(self, batch: list[DeviceOpened], buffers: DeviceBatch) -> None:
+    def _launch(self, batch: list[DeviceOpened], frames: Frames, buffers: DeviceBatch) -> None:
         """Queues everything for a batch; nothing is waited for."""
         device, model, stream = self._device, self.model, self.model.stream
         plane = model.manifest.input
@@ -353,7 +381,7 @@ class DevicePipeline:
             device.wait_for(stream, opened.slot.uploaded)
             size = (opened.width, opened.height)
             jobs.append(job_struct(opened.image, place(size, (plane.width, plane.height), fit)))
-        self._on_launch(buffers.enqueue(np.concatenate(jobs), stream))
+        self._on_launch(buffers.enqueue(np.concatenate(jobs), stream, frames))
         alpha_wh = (model.alpha_width, model.alpha_height)
         for lane, opened in enumerate(batch):
             slot = opened.slot
@@ -378,47 +406,12 @@ class DevicePipeline:
             )
             device.record(slot.finished, stream)
             device.wait_for(self._downloads, slot.finished)
-            to_host(device, address, host, self._downloads, slot.copies)
+            if opened.target is None or not opened.is_finished_there:
+                to_host(device, address, host, self._downloads, slot.copies)
+            else:
+                self._callers.deliver(slot, opened.wanted.nbytes, opened.target, self._downloads)
             device.record(slot.downloaded, self._downloads)
 
     def _cell_px(self, width: int, height: int) -> float:
         """Pixels of a picture along one pixel of the model's alpha."""
         return max(width / self.model.alpha_width, height / self.model.alpha_height)
-
-    def _counted(self, opened: DeviceOpened) -> NDArray[np.void]:
-        """What the last pass counted of the alpha, as it lies in front of the pixels."""
-        host, _ = opened.slot.output(opened.wanted.nbytes)
-        return header_of(host)
-
-
-def _wanted(plan: Plan, width: int, height: int, *, is_cut_out: bool) -> Wanted:
-    options = plan.options
-    color = (0, 0, 0, 0)
-    edges = None
-    if not plan.is_plain and device_edges.are_done(plan) and not is_cut_out:
-        edges = plan
-    elif not plan.is_plain:
-        nbytes = finish_bytes(FinishOutput.ALPHA, width, height)
-        return Wanted(FinishOutput.ALPHA, color, nbytes, plan)
-    if not options.output.has_colors or options.format is Format.ZIP:
-        output = FinishOutput.ALPHA  # a zip's colours are the picture's own, still on the host
-    elif options.output is Output.CUTOUT:
-        output = FinishOutput.CUTOUT
-    else:
-        behind = options.background
-        if not isinstance(behind, Color):
-            raise ValueError("a composite needs a background; server.options should have said so")
-        color = behind.rgba
-        if behind.alpha == 0:
-            output = FinishOutput.CUTOUT
-        else:
-            output = FinishOutput.OPAQUE if behind.is_opaque else FinishOutput.TRANSLUCENT
-    return Wanted(output, color, finish_bytes(output, width, height), edges=edges)
-
-
-def _host_picture(opened: DeviceOpened) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """The picture's own colours, (H, W, 3), and alpha, without a copy from the device."""
-    if opened.decoded is not None:
-        return opened.decoded.rgb, opened.decoded.alpha
-    assert isinstance(opened.source, RawSource)
-    return raw_to_rgb(opened.source)

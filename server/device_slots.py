@@ -81,6 +81,17 @@ class Slot:
             self._device_in.address + start,
         )
 
+    def room(self, nbytes: int) -> NDArray[np.uint8]:
+        """The slot's first plane, (nbytes,) uint8 of page-locked memory: what is read or decoded
+        into it needs no other copy on the host.
+
+        Raises:
+            DeviceFull: there is not enough memory.
+        """
+        self.reserve_input(nbytes)
+        view, _ = self.add_plane(nbytes)
+        return view
+
     @property
     def input(self) -> tuple[NDArray[np.uint8], int]:
         """All that was added, in one piece, and its address on the device."""

@@ -1,6 +1,6 @@
 """The one table from exceptions to gRPC statuses, and the only place that knows status codes.
 
-`server.interceptors` ends calls with it, `server.services.removal` answers failed frames with it.
+`server.interceptors` ends calls with it, `server.services.streams` answers failed frames with it.
 Exceptions are raised where the fact is known and carry the sentence for the caller; what is not in
 the table is ours to explain: the caller gets "internal error" with the request's id, the log the
 trace under the same id.
@@ -23,7 +23,7 @@ from server.batcher import BatcherClosed
 from server.codecs import errors as codecs
 from server.deadline import DeadlineExpired
 from server.kserve import errors as kserve
-from server.model_host import DefaultModelStays, ModelLoading, ModelNotLoaded
+from server.model_host import DefaultModelStays, ModelLoading, ModelNotLoaded, NotOnThatGpu
 from server.option_rules import InvalidOption, NotBuilt
 from server.shared_memory.policy import SharedMemoryRefused, SharedMemoryWrong
 from server.shutdown import ShuttingDown
@@ -48,9 +48,9 @@ TABLE: Mapping[type[Exception], StatusCode] = {
     models.LicenceNotAccepted: StatusCode.FAILED_PRECONDITION,
     models.DeviceNotAvailable: StatusCode.FAILED_PRECONDITION,
     models.WrongKindOfModel: StatusCode.FAILED_PRECONDITION,
-    models.ModelNotBuilt: StatusCode.UNIMPLEMENTED,
     models.PullFailed: StatusCode.UNAVAILABLE,
     ModelNotLoaded: StatusCode.FAILED_PRECONDITION,
+    NotOnThatGpu: StatusCode.FAILED_PRECONDITION,
     DefaultModelStays: StatusCode.FAILED_PRECONDITION,
     ModelLoading: StatusCode.UNAVAILABLE,
     BatcherClosed: StatusCode.UNAVAILABLE,

@@ -23,7 +23,7 @@ from kernels import cpu
 from kernels.framing import Frame
 from kernels.reference import AlphaStatistics
 from server.codecs.header import Limits
-from server.job import Edges, Format, Options, Output, Refine
+from server.job import Edges, FlatUse, Format, Options, Output, Refine
 from server.looks import Look, Wanted, dress
 from server.refining import refine_alpha
 
@@ -101,6 +101,20 @@ class Finished:
     decontaminate: float
     notes: tuple[str, ...] = ()
     shown: Frame | None = None  # the part of the source in the result; None: all of it
+
+
+def needs_colours(options: Options) -> bool:
+    """False when a model with a network looks at the source's pixels and nothing else does: not
+    what is shown, nor what is done to the alpha.
+    """
+    return (
+        options.output.has_colors
+        or options.refine is not Refine.OFF
+        or options.subject is not None
+        or options.trimap is not None
+        or options.flat_background.use is not FlatUse.OFF
+        or options.max_megapixels > 0  # another size, and every length is in its pixels
+    )
 
 
 def plan(options: Options, defaults: Defaults, cell_px: float = math.inf) -> Plan:

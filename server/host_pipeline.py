@@ -8,6 +8,7 @@ Made by `server.model_host`; see `server.pipeline` for the contract.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import cpu
+from kernels.cpu.resize import LEFT_BY_HALVING
 from models.errors import EngineFailed
 from models.model import Model
 from models.recurrent import RecurrentModel
 from server.codecs.decode import Decoded, decode
 from server.codecs.encode import encode_result
 from server.codecs.header import Limits
-from server.finishing import DEFAULTS, finish, plan
+from server.finishing import DEFAULTS, finish, needs_colours, plan
 from server.job import WHITE, Options, Source
 from server.known_background import Found, close_found, find_drawing, why_not
 from server.pipeline import Opened, Outcome
@@ -49,6 +51,11 @@ class HostPipeline:
     def __init__(self, model: Model, limits: Limits) -> None:
         self.model = model
         self.limits = limits
+        # Columns and rows that a JPEG may be decoded to where the network alone looks at it: as
+        # many as halving would leave.
+        plane = model.manifest.input
+        columns, rows = plane.width * LEFT_BY_HALVING, plane.height * LEFT_BY_HALVING
+        self._least = (math.ceil(columns), math.ceil(rows))
 
     def seat(self) -> AbstractContextManager[None]:
         """Nothing: host memory is taken as it is needed."""
@@ -61,13 +68,14 @@ class HostPipeline:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.
         """
         started = perf_counter()
-        decoded = decode(source, self.limits, keep_metadata=options.keep_metadata)
+        least = None if needs_colours(options) else self._least
+        decoded = decode(source, self.limits, keep_metadata=options.keep_metadata, least=least)
         decoded = shrunk(decoded, options.max_megapixels)
         decoded_at = perf_counter()
         found = find_drawing(decoded.rgb, decoded.alpha, options)
         notes = () if found is not None else why_not(decoded.alpha, options)
         tensor = _NOT_ASKED if found is not None else self._prepared(decoded)
-        height, width = decoded.rgb.shape[:2]
+        width, height = decoded.size
         return HostOpened(
             width=width,
             height=height,

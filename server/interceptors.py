@@ -25,6 +25,7 @@ from server.errors import Status, forget_frames, status_of, trailers
 from server.fair_queue import read_priority
 from server.kserve import names
 from server.metrics import Metrics
+from server.service_cost import ServiceCosts
 from server.shutdown import Gate
 from server.wire import DamagedMessage, decode, refuse_unknown_fields
 
@@ -46,9 +47,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         api_keys: ApiKeys,
         metrics: Metrics,
         admission: Admission,
+        *,
+        costs: ServiceCosts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._admission = admission
+        self._costs = costs
         self._gate = gate
         self._api_keys = api_keys
         self._metrics = metrics
@@ -148,7 +152,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _check_room(self, context: Context) -> None:
         try:
-            self._admission.check_room(context.time_remaining() or math.inf)
+            remaining_s = context.time_remaining() or math.inf
+            self._admission.check_room(remaining_s, self._costs.least())
         except Overloaded as error:
             self._metrics.refused(error.reason)
             raise

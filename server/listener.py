@@ -197,7 +197,10 @@ def _what_is_wrong(config: Config) -> str:
             probe.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return "is another server running there? Choose another --port or --host"
+            return (
+                "is another server running there? Choose another --port or --host; one beside it "
+                "starts with --port 0 --http-port -1 --metrics-port -1"
+            )
         return f"{error.strerror}, choose another --port or --host"
     if config.tls_cert is not None:
         return (

@@ -8,13 +8,15 @@ Lives on the event loop; whatever takes time runs in the host's own thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kernels.device import Device
 from server.replica import Replica
 from server.replica_loader import ReplicaLoader
+from server.streams.memory import StreamMemory
 from server.workers import Stage, Workers
 
 
@@ -28,6 +30,10 @@ class ModelLoading(Exception):
 
 class DefaultModelStays(Exception):
     """The default model cannot be unloaded."""
+
+
+class NotOnThatGpu(Exception):
+    """The request's pictures lie on a GPU that the model does not run on."""
 
 
 class State(StrEnum):
@@ -57,12 +63,26 @@ class Hosted:
         return all(replica.is_lost for replica in self.replicas)
 
     @contextmanager
-    def used(self) -> Iterator[Replica]:
-        """The replica with the fewest users, one more for as long as the block lasts.
+    def used(
+        self, *, gpu: int | None = None, memory: StreamMemory | None = None
+    ) -> Iterator[Replica]:
+        """The replica with the fewest users, one more for as long as the block lasts; for a frame
+        of a stream that remembers, the one where its memory lies.
 
         A lost one fails at once and would look idle: it gets no image while another lives.
+
+        Args:
+            gpu: the one that it must run on; None: whichever.
+            memory: of the stream that it is for, where it remembers something.
+
+        Raises:
+            NotOnThatGpu: none does.
         """
-        replica = min(self.replicas, key=lambda each: (each.is_lost, each.users))
+        fitting = self.replicas if gpu is None else self._on(gpu)
+        if memory is None:
+            replica = min(fitting, key=lambda each: (each.is_lost, each.users))
+        else:
+            replica = self._home_of(memory, fitting)
         self.users += 1
         replica.users += 1
         self.idle.clear()
@@ -73,6 +93,33 @@ class Hosted:
             self.users -= 1
             if self.users == 0:
                 self.idle.set()
+
+    def _on(self, gpu: int) -> list[Replica]:
+        there = [each for each in self.replicas if each.gpu and each.gpu.index == gpu]
+        if not there:
+            used = self.first.used.name
+            found = [str(each.gpu.index) for each in self.replicas if each.gpu]
+            where = f"GPU {', '.join(found)}" if found else "the CPU"
+            raise NotOnThatGpu(
+                f"the request names memory of GPU {gpu}, but model '{used}' of this server runs on "
+                f"{where}: send the bytes in the message, or name memory of a GPU that it runs on"
+            )
+        return there
+
+    def _home_of(self, memory: StreamMemory, fitting: Sequence[Replica]) -> Replica:
+        """Where a stream is at home; of a new one, where the fewest are: all may be idle when it
+        begins, and they will be busy together. One whose frames come from another GPU moves there
+        and begins anew.
+        """
+        for home in fitting:
+            if home is memory.home and not home.is_lost:
+                return home
+        home = min(fitting, key=lambda each: (each.is_lost, len(each.streams), each.users))
+        for each in self.replicas:
+            each.streams.discard(memory)
+        home.streams.add(memory)
+        memory.home = home
+        return home
 
 
 @dataclass(slots=True, eq=False)
@@ -127,14 +174,48 @@ class ModelHost:
         slot = self._slots.get(name)
         return (slot.state, slot.hosted) if slot else (None, None)
 
+    @property
+    def has_gpu(self) -> bool:
+        """True when a loaded model runs on one."""
+        return bool(self._gpus())
+
+    def device(self, gpu: int) -> Device:
+        """GPU number `gpu`, on which a loaded model runs.
+
+        Raises:
+            NotOnThatGpu: none does.
+        """
+        known = self._gpus()
+        if gpu not in known:
+            where = f"GPU {', '.join(map(str, sorted(known)))}" if known else "the CPU"
+            raise NotOnThatGpu(
+                f"the request names memory of GPU {gpu}, but the models of this server run on "
+                f"{where}: send the bytes in the message, or name memory of a GPU in use"
+            )
+        return known[gpu]
+
+    def _gpus(self) -> dict[int, Device]:
+        loaded = [slot.hosted for slot in self._slots.values() if slot.hosted is not None]
+        found = [replica.gpu for hosted in loaded for replica in hosted.replicas]
+        return {device.index: device for device in found if device is not None}
+
     @contextmanager
-    def use(self, name: str | None) -> Iterator[Replica]:
+    def use(
+        self,
+        name: str | None,
+        *,
+        gpu: int | None = None,
+        memory: StreamMemory | None = None,
+    ) -> Iterator[Replica]:
         """A replica of the model for as long as the block lasts; unloading waits for it.
 
         Args:
             name: None: the default model.
+            gpu: the one that the request's pictures lie on; None: on none.
+            memory: of the stream that it is for, where it remembers something.
 
         Raises:
+            NotOnThatGpu: the model does not run there.
             ModelNotFound: there is none of that name.
             ModelNotLoaded, ModelLoading: there is, but it cannot serve now.
         """
@@ -148,7 +229,7 @@ class ModelHost:
             )
         if slot.state is not State.READY or slot.hosted is None:
             raise ModelLoading(f"model '{name}' is {slot.state}: try again in a moment")
-        with slot.hosted.used() as replica:
+        with slot.hosted.used(gpu=gpu, memory=memory) as replica:
             yield replica
 
     async def load(self, name: str) -> Hosted:

@@ -78,8 +78,13 @@ class Pipeline(Protocol):
     def seat(self) -> AbstractContextManager[Any]:
         """What one image needs from `open` to `close`: memory on the device, nothing on a CPU."""
 
-    def open(self, source: Source, options: Options, seat: Any) -> Any:
+    def open(self, source: Any, options: Options, seat: Any) -> Any:
         """The image decoded and prepared: an `Opened`.
+
+        Args:
+            source: a `server.job.Source`; on a GPU also a `server.cuda_memory.ranges.DeviceSource`.
+            options: what to make of it.
+            seat: from `seat`.
 
         Raises:
             ImageRejected: the bytes are no picture this server takes; the sentence says why.
@@ -92,9 +97,10 @@ class Pipeline(Protocol):
             EngineFailed: the engine could not run, or answered nonsense.
         """
 
-    def run_tensors(self, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def run_tensors(self, batch: list[Any]) -> NDArray[np.float32]:
         """The network's own answers, (N, ...) float32 as its output layout says, for inputs that
-        the caller has prepared: each (1, ...) float32 as the input layout says.
+        the caller has prepared: each (1, ...) float32 as the input layout says, or on a GPU a
+        `models.prepared_tensor.PreparedTensor`.
 
         Raises:
             EngineFailed: the engine could not run.

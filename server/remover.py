@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,19 +33,21 @@ from server.batcher import Inferred
 from server.behind import load, result_bytes
 from server.calls import current_call
 from server.codecs.header import Header, Limits, check_limits, read_header
+from server.cuda_memory.ranges import CudaSource, CudaTarget, DeviceSource, OpenRange
 from server.deadline import Deadline
 from server.fair_queue import Place, Priority
 from server.job import EncodedSource, Options, Source
-from server.metrics import Metrics
+from server.metrics import STAGES, Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
 from server.refining import edge_bytes
 from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
 from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
+from server.shared_memory.policy import SharedMemoryWrong
 from server.streams.memory import StreamMemory
 from server.subjects.prompter import Asked, Prompter
-from server.workers import Stage, Workers, settled
+from server.workers import NO_ONES, Stage, Workers, settled
 
 # Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
 # are looked at off the event loop.
@@ -70,9 +72,10 @@ class Job:
         ticket: its place in the memory's order.
         shared_output: where the result's pixels go instead of into the reply.
         asked: what is known of asking for one subject, where prompts were given.
+        open_target: `shared_output` on a GPU, from when it is open until before the answer.
     """
 
-    source: Source | SharedSource
+    source: Source | SharedSource | CudaSource
     options: Options
     deadline: Deadline
     arrived_at: float
@@ -84,13 +87,43 @@ class Job:
     priority: Priority = field(default_factory=lambda: current_call().priority)
     memory: StreamMemory | None = None
     ticket: int = 0
-    shared_output: SharedTarget | None = None
+    shared_output: SharedTarget | CudaTarget | None = None
     asked: Asked | None = None
+    open_target: OpenRange | None = None
 
     @property
     def place(self) -> Place:
         """Where it stands among those that wait."""
         return Place(self.caller, self.priority, self.deadline.expires_at)
+
+    def give_up(self) -> None:
+        """Tells the worker that has it, which stops at its next look."""
+        self.is_wanted = False
+
+    @property
+    def gpu(self) -> int | None:
+        """The GPU that its picture or its result lies on; None: on none.
+
+        Raises:
+            SharedMemoryWrong: each lies on another.
+        """
+        ranges = [
+            each.range
+            for each in (self.source, self.shared_output)
+            if isinstance(each, CudaSource | CudaTarget)
+        ]
+        if len({each.gpu for each in ranges}) > 1:
+            raise SharedMemoryWrong(
+                f"the image lies on GPU {ranges[0].gpu} and its result shall lie on GPU "
+                f"{ranges[1].gpu}: name memory of one GPU"
+            )
+        return ranges[0].gpu if ranges else None
+
+    def close_target(self) -> None:
+        """Gives the caller's device memory back; in a worker, because the driver may wait."""
+        if self.open_target is not None:
+            self.open_target.close()
+            self.open_target = None
 
 
 class Remover:
@@ -137,7 +170,7 @@ class Remover:
             ImageRejected, ModelNotFound, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         job.deadline.check(job.doing)
-        with self._host.use(job.options.model) as replica:
+        with self._host.use(job.options.model, gpu=job.gpu, memory=job.memory) as replica:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
@@ -155,13 +188,18 @@ class Remover:
         return permit
 
     async def _estimate(
-        self, source: Source | SharedSource, options: Options
+        self, source: Source | SharedSource | CudaSource, options: Options
     ) -> tuple[int, int, float]:
         """Bytes that the image holds while it is in, bytes that it takes besides while it is worked
         on, and its megapixels; from its header alone, in a few microseconds.
         """
-        source_bytes = source.nbytes if isinstance(source, SharedSource) else len(source.data)
-        if isinstance(source, SharedSource):
+        if isinstance(source, SharedSource | CudaSource):
+            source_bytes = source.nbytes
+        else:
+            source_bytes = len(source.data)
+        if isinstance(source, CudaSource):
+            header = source.header()
+        elif isinstance(source, SharedSource):
             if source.layout is not None or source_bytes <= HEAD_BYTES:
                 header = source.header()
             else:
@@ -207,10 +245,14 @@ class Remover:
         job.doing = "waiting for room on the device"
         async with replica.seat() as seat:
             job.doing = "waiting for a worker"
-            if self._stays_with_its_worker(job, replica):
-                await self._in_one_go(job, replica, seat)
-            else:
-                await self._by_stages(job, replica, seat)
+            try:
+                if self._stays_with_its_worker(job, replica):
+                    await self._in_one_go(job, replica, seat)
+                else:
+                    await self._by_stages(job, replica, seat)
+            finally:
+                if job.open_target is not None:  # it failed on its way, else a worker has
+                    await settled(asyncio.ensure_future(asyncio.to_thread(job.close_target)))
         job.report.timings.total_ms = (self._clock() - job.arrived_at) * 1e3
         self._observe(job)
 
@@ -230,14 +272,16 @@ class Remover:
                 inferred = await replica.batcher.infer(opened, job.deadline, job.place)
         replies.report_inferred(job.report, inferred)
         job.doing = "waiting to be finished"
-        await _heard(job, self._finishing.run(self._finish, job, replica, opened, inferred))
+        await self._finishing.begin(NO_ONES, self._finish, job, replica, opened, inferred).telling(
+            job.give_up
+        )
 
     async def _in_one_go(self, job: Job, replica: Replica, seat: Any) -> None:
         """All stages in one worker. Where no batch is formed, going back to the event loop between
         them would only add wake-ups: 0.4 ms each, and more while the other cores are busy.
         """
-        await _heard(
-            job, self._opening.run_for(job.place, self._straight_through, job, replica, seat)
+        await self._opening.begin(job.place, self._straight_through, job, replica, seat).telling(
+            job.give_up
         )
 
     def _straight_through(self, job: Job, replica: Replica, seat: Any) -> None:
@@ -259,10 +303,7 @@ class Remover:
         queue_ms = (self._clock() - job.arrived_at) * 1e3
         job.doing = "decoding"
         load(job.options, self._limits)
-        source = job.source
-        if isinstance(source, SharedSource):
-            source = source.read()
-        opened: Opened = replica.pipeline.open(source, job.options, seat)
+        opened, source = self._taken_in(job, replica, seat)
         # Refused before a model runs for it.
         if job.options.trimap is not None:
             job.options.trimap.levels(
@@ -274,6 +315,29 @@ class Remover:
         job.report.timings.queue_ms = queue_ms
         replies.report_opened(job.report, opened)
         return opened
+
+    def _taken_in(self, job: Job, replica: Replica, seat: Any) -> tuple[Opened, Source]:
+        """The image, opened, and what the host has of it."""
+        source, device = job.source, replica.gpu
+        opened: Any
+        if isinstance(source, CudaSource):
+            assert device is not None  # `ModelHost.use` chose one of its GPU
+            there = source.range.open(device)
+            try:
+                given = DeviceSource(there, source.layout)
+                opened = replica.pipeline.open(given, job.options, seat)
+            finally:
+                there.close()
+            source = opened.source
+        else:
+            if isinstance(source, SharedSource):
+                source = source.read() if device is None else source.read(seat.room)
+            opened = replica.pipeline.open(source, job.options, seat)
+        if isinstance(job.shared_output, CudaTarget):
+            assert device is not None
+            job.open_target = job.shared_output.range.open(device)
+            opened.deliver_to(job.open_target)
+        return opened, source
 
     def _bind(self, job: Job, source: Source, used: report_pb2.ModelUsed) -> None:
         """Gives a wish with prompts somebody to ask."""
@@ -290,16 +354,20 @@ class Remover:
         job.doing = "finishing the result"
         opened.check = lambda: self._check(job)
         outcome = replica.pipeline.close(opened, inferred.answer, job.options)
+        job.close_target()
         replies.report_outcome(job.report, outcome)
-        if job.shared_output is None:
-            replies.fill_result(job.result, outcome)
-        else:
-            replies.fill_shared(job.result, outcome, job.shared_output)
+        match job.shared_output:
+            case None:
+                replies.fill_result(job.result, outcome)
+            case SharedTarget():
+                replies.fill_shared(job.result, outcome, job.shared_output)
+            case CudaTarget():
+                replies.fill_cuda(job.result, outcome, job.shared_output)
 
     def _observe(self, job: Job) -> None:
         report = job.report
         timings = report.timings
-        for stage in ("queue", "decode", "prepare", "batch_wait", "infer", "finish", "encode"):
+        for stage in STAGES:
             self._metrics.stage_ended(stage, getattr(timings, f"{stage}_ms"))
         own_ms = timings.decode_ms + timings.prepare_ms + timings.finish_ms + timings.encode_ms
         self.costs.note(
@@ -309,18 +377,6 @@ class Remover:
             network_s=timings.infer_ms / report.batch_size / 1e3,
             rest_s=own_ms / 1e3,
         )
-
-
-async def _heard(job: Job, running: Coroutine[Any, Any, None]) -> None:
-    """Waits for a worker; cancelled, it tells the worker, which stops at its next look."""
-    work = asyncio.ensure_future(running)
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        job.is_wanted = False
-        work.cancel()
-        await settled(work)
-        raise
 
 
 def _treatment(job: Job) -> tuple[object, ...]:

@@ -9,12 +9,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import structlog
 
-from kernels.device import DeviceError
+from kernels.device import Device, DeviceError
 from mattestream.v1 import report_pb2
 from models.errors import DeviceNotAvailable
 from models.key_model import KeyModel
@@ -27,6 +28,7 @@ from server.host_pipeline import HostPipeline
 from server.key_pipeline import KeyPipeline
 from server.pipeline import Pipeline
 from server.replies import model_used
+from server.streams.memory import StreamMemory
 from server.workers import Lane, Stage, Workers
 
 if TYPE_CHECKING:
@@ -45,7 +47,13 @@ class Replica:
     own_workers: Workers | None  # threads of an engine that does not share the cores
     room: asyncio.Semaphore | None  # the pipeline's seats
     users: int = 0
+    streams: WeakSet[StreamMemory] = field(default_factory=WeakSet)  # whose memory lies here
     is_lost: bool = False  # its device does nothing any more
+
+    @property
+    def gpu(self) -> Device | None:
+        """The GPU that it works on; None: the CPU."""
+        return getattr(self.model, "device", None)
 
     @asynccontextmanager
     async def seat(self) -> AsyncIterator[Any]:

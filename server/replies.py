@@ -13,6 +13,7 @@ from models.prompt_model import PromptModel
 from server.batcher import Inferred
 from server.codecs.encode import Encoded, EncodedMask
 from server.codecs.tensor import ElementType, Tensor
+from server.cuda_memory.ranges import CudaTarget
 from server.job import Method, PixelFormat, Refine
 from server.pipeline import Opened, Outcome
 from server.shared_memory.door import SharedTarget
@@ -23,6 +24,7 @@ _PIXEL_FORMATS = {
     PixelFormat.RGBA8: image_pb2.PIXEL_FORMAT_RGBA8,
     PixelFormat.GRAY8: image_pb2.PIXEL_FORMAT_GRAY8,
 }
+_CHANNELS = {PixelFormat.RGB8: 3, PixelFormat.RGBA8: 4, PixelFormat.GRAY8: 1}
 _ELEMENT_TYPES = {
     ElementType.FP32: image_pb2.TENSOR_TYPE_FP32,
     ElementType.FP16: image_pb2.TENSOR_TYPE_FP16,
@@ -110,6 +112,19 @@ def fill_shared(result: image_pb2.Result, outcome: Outcome, target: SharedTarget
     shared.range.byte_size = len(encoded.data)
     shared.layout.format = _PIXEL_FORMATS[encoded.pixel_format]
     shared.layout.width, shared.layout.height = encoded.width, encoded.height
+
+
+def fill_cuda(result: image_pb2.Result, outcome: Outcome, target: CudaTarget) -> None:
+    """Puts into `result` where the finished pixels lie in their owner's device memory."""
+    encoded = outcome.encoded
+    assert isinstance(encoded, Encoded)
+    assert encoded.pixel_format is not None
+    result.width, result.height = encoded.width, encoded.height
+    there, span = result.cuda_memory, target.range
+    there.range.handle, there.range.device, there.range.offset = span.handle, span.gpu, span.offset
+    there.range.byte_size = encoded.width * encoded.height * _CHANNELS[encoded.pixel_format]
+    there.layout.format = _PIXEL_FORMATS[encoded.pixel_format]
+    there.layout.width, there.layout.height = encoded.width, encoded.height
 
 
 def model_used(model: Loaded | PromptModel) -> report_pb2.ModelUsed:

@@ -81,6 +81,10 @@ class ServiceCosts:
         rest_s = self._megapixel_s.get(treatment, 0.0) * max(megapixels, LEAST_MEGAPIXELS)
         return Cost(rest_s, network_s) if on_device else Cost(rest_s + network_s)
 
+    def least(self) -> Cost:
+        """What any image will probably take, whatever it is: the cheapest network's time."""
+        return Cost(min(self._network_s.values(), default=0.0))
+
     def note(
         self,
         network: Hashable,

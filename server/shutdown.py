@@ -1,6 +1,6 @@
 """Whether the server still takes work, and how much is under way.
 
-`server.interceptors` counts calls in and out, `server.services.removal` its streams, and
+`server.interceptors` counts calls in and out, `server.services.streams` its streams, and
 `server.app` drains: it closes the gate, then waits until the last one has left.
 """
 

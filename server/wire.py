@@ -1,14 +1,17 @@
 """Bytes to messages: what is damaged is refused, and so is a field that this server does not know,
 at any depth, so that a newer client never gets less than it asked for.
 
-`server.interceptors` reads every request with it; `server.services.removal` looks at a stream's
+`server.interceptors` reads every request with it; `server.services.streams` looks at a stream's
 messages one by one, because a bad frame does not end its stream.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
+from functools import cache
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -56,16 +59,36 @@ def refuse_unknown_fields(message: Message, path: str = "") -> None:
             f"does not know, is not built yet in this server ({__version__}): leave it unset"
         )
     # By the descriptor and not by ListFields, which would copy the image's bytes.
-    for field in message.DESCRIPTOR.fields:
+    for name, kind in _messages_in(message.DESCRIPTOR):
+        here = f"{path}.{name}" if path else name
+        if kind is _Held.ONE:
+            if message.HasField(name):
+                refuse_unknown_fields(getattr(message, name), here)
+            continue
+        held = getattr(message, name)
+        for one in held.values() if kind is _Held.BY_KEY else held:
+            refuse_unknown_fields(one, here)
+
+
+class _Held(Enum):
+    """How a field holds messages."""
+
+    ONE = 1
+    SEVERAL = 2
+    BY_KEY = 3
+
+
+@cache
+def _messages_in(kind: Descriptor) -> tuple[tuple[str, _Held], ...]:
+    """The fields of a kind of message that hold messages."""
+    found = []
+    for field in kind.fields:
         if field.message_type is None:
             continue
-        here = f"{path}.{field.name}" if path else field.name
-        value = getattr(message, field.name)
-        if not field.has_presence:
-            if field.message_type.GetOptions().map_entry:
-                held = field.message_type.fields_by_name["value"]
-                value = value.values() if held.message_type is not None else ()
-            for one in value:
-                refuse_unknown_fields(one, here)
-        elif message.HasField(field.name):
-            refuse_unknown_fields(value, here)
+        if field.has_presence:
+            found.append((field.name, _Held.ONE))
+        elif not field.message_type.GetOptions().map_entry:
+            found.append((field.name, _Held.SEVERAL))
+        elif field.message_type.fields_by_name["value"].message_type is not None:
+            found.append((field.name, _Held.BY_KEY))
+    return tuple(found)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ParamSpec, TypeVar
@@ -31,39 +31,60 @@ class Stage(IntEnum):
     OPEN = 2
 
 
-_NO_ONES = Place()
+NO_ONES = Place()  # of what nobody in particular asked for
 
 
-class _Job(Future[T]):
-    """A call that waits for a thread, and what came of it."""
+class Pending(asyncio.Future[T]):
+    """A call that waits for a thread or is in one, and what comes of it; lives on the event loop.
+
+    Awaited by one task. Cancelled before a thread took the call, it never runs and what it refers
+    to is let go of at once, though the queue holds this object until its turn. Cancelled later, the
+    cancellation gets out when the thread has come back, and no sooner: whoever waits here may free
+    what the thread works on.
+    """
 
     def __init__(self, call: Callable[[], T]) -> None:
         super().__init__()
-        self._call: Callable[[], T] | None = call
+        # Taken out by whoever comes first, the thread or a cancellation: a list's pop is atomic.
+        self._call = [call]
+        self._tell: Callable[[], object] | None = None
 
-    def cancel(self) -> bool:
-        """True when the call will not be run; what it refers to is let go of at once, though the
-        queue holds the job until its turn.
+    def telling(self, tell: Callable[[], object]) -> Pending[T]:
+        """This, calling `tell` when it is cancelled while a thread is at work."""
+        self._tell = tell
+        return self
+
+    def cancel(self, msg: object | None = None) -> bool:
+        """False once a thread has the call: the waiting task goes on waiting, and asyncio cancels
+        it when the thread is back.
         """
-        is_cancelled = super().cancel()
-        if is_cancelled:
-            self._call = None
-        return is_cancelled
+        try:
+            self._call.pop()
+        except IndexError:
+            if self._tell is not None and not self.done():
+                self._tell()
+            return False
+        return super().cancel(msg)
 
     def run(self) -> None:
-        if not self.set_running_or_notify_cancel():
-            return
-        call, self._call = self._call, None
-        assert call is not None
+        """Makes the call, in the thread that this is called in."""
+        try:
+            call = self._call.pop()
+        except IndexError:
+            return  # cancelled
         try:
             result = call()
         except BaseException as error:  # the caller's to judge, not this thread's
-            self.set_exception(error)
+            self._settle(self.set_exception, error)
             # The error's traceback refers to this frame and the frame to the error: without this
             # the image would live until the next garbage collection.
             del self, call
         else:
-            self.set_result(result)
+            self._settle(self.set_result, result)
+
+    def _settle(self, how: Callable[[Any], None], outcome: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.get_loop().call_soon_threadsafe(how, outcome)
 
 
 class Workers:
@@ -71,12 +92,12 @@ class Workers:
     see `server.fair_queue`.
 
     The queues hold at most one call per admitted image, so their bound is the config's
-    `max_requests`; of cancelled jobs an empty shell waits there for its turn.
+    `max_requests`; of cancelled ones an empty shell waits there for its turn.
     """
 
     def __init__(self, threads: int, *, name: str = "worker") -> None:
         self.threads = threads
-        self._queues: dict[Stage, FairQueue[_Job[Any]]] = {stage: FairQueue() for stage in Stage}
+        self._queues: dict[Stage, FairQueue[Pending[Any]]] = {stage: FairQueue() for stage in Stage}
         self._changed = threading.Condition()  # guards the queues and the flag
         self._is_closing = False
         self._running = [
@@ -104,9 +125,9 @@ class Workers:
 
     def submit(
         self, stage: Stage, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    ) -> Pending[T]:
         """As `submit_for`, for nobody in particular: first come, first served."""
-        return self.submit_for(_NO_ONES, stage, function, *args, **kwargs)
+        return self.submit_for(NO_ONES, stage, function, *args, **kwargs)
 
     def submit_for(
         self,
@@ -115,13 +136,13 @@ class Workers:
         function: Callable[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Future[T]:
-        """The future of `function(*args)`, run when the place's turn comes."""
-        job = _Job(lambda: function(*args, **kwargs))
+    ) -> Pending[T]:
+        """What `function(*args)` returns or raises, run when the place's turn comes."""
+        pending = Pending(lambda: function(*args, **kwargs))
         with self._changed:
-            self._queues[stage].push(job, place)
+            self._queues[stage].push(pending, place)
             self._changed.notify()
-        return job
+        return pending
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -129,7 +150,7 @@ class Workers:
             # Else an idle thread would keep the last image alive.
             del job
 
-    def _next(self) -> _Job[Any] | None:
+    def _next(self) -> Pending[Any] | None:
         """The next job, None when there will be no more."""
         with self._changed:
             while True:
@@ -150,30 +171,24 @@ class Lane:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run_for`, for nobody in particular: first come, first served."""
-        return await self.run_for(_NO_ONES, function, *args, **kwargs)
+        return await self.begin(NO_ONES, function, *args, **kwargs)
 
     async def run_for(
         self, place: Place, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """What `function(*args)` returns or raises, run when the place's turn comes.
 
-        Cancelled before a thread took the job, it never runs. Cancelled later, this waits for the
-        thread to come back before it lets the cancellation out: whoever waits here may free what
-        the thread works on.
+        Cancelled, it ends as `Pending` does.
         """
-        job = self.workers.submit_for(place, self.stage, function, *args, **kwargs)
-        waiter = asyncio.wrap_future(job)
-        try:
-            await asyncio.wait({waiter})
-        except asyncio.CancelledError:
-            if not job.cancel():
-                await settled(waiter)
-            raise
-        try:
-            return waiter.result()
-        finally:
-            # As in `_Job.run`: an error's traceback refers to this frame.
-            del job, waiter
+        return await self.begin(place, function, *args, **kwargs)
+
+    def begin(
+        self, place: Place, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Pending[T]:
+        """As `run_for`, to be awaited at once. Nobody keeps it: an error's traceback refers to the
+        frames that it came through, and would refer to itself.
+        """
+        return self.workers.submit_for(place, self.stage, function, *args, **kwargs)
 
 
 async def settled(*futures: asyncio.Future[Any]) -> None:

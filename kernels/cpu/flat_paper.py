@@ -137,6 +137,8 @@ def _is_drawn(rgb_u8: U8, distance: U8, paper: Paper) -> bool:
     if not paper.is_lossy and _is_shaded_evenly(rgb_u8, distance, ink):
         return True
     flat, sure = sure_ink(rgb_u8, distance, paper)
+    if not sure.any():
+        return False  # nothing but a JPEG's ringing stands out
     colours, covered = _palette(rgb_u8[sure], SAME[kind])
     is_one = _has_one_of(rgb_u8, colours, SAME[kind])
     solid = cv2.erode(_as_u8(ink), square(SOLID_REACH_PX)) > 0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cpu.resize import resize
+from kernels.cpu.resize import resize_for_network
 from kernels.letterbox import Fit, Placement, place
 from kernels.reference import Channels, Layout, Triple
 
@@ -41,7 +41,7 @@ def resize_normalise(
         channels: order of the result's colour channels.
     """
     at = place((rgb_u8.shape[1], rgb_u8.shape[0]), (width, height), fit)
-    planes = cv2.split(resize(rgb_u8, at.width, at.height))
+    planes = cv2.split(resize_for_network(rgb_u8, at.width, at.height))
     order = (2, 1, 0) if channels == "BGR" else (0, 1, 2)
     covers_all = at == Placement(0, 0, width, height)
     shape = (1, 3, height, width) if layout == "NCHW" else (1, height, width, 3)

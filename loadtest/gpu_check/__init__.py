@@ -17,5 +17,5 @@ Runtime; what a machine lacks is a skipped row with the reason. Reading order:
     engines         which engines can run here; torch_engine is for machines without TensorRT
     sharing         PyCUDA, CuPy and a foreign stream together; page-locked shared memory
 
-All that needs no device is tested without one (tests/loadtest/test_gpu_check.py).
+All that needs no device is tested without one (tests/loadtest/gpu_check).
 """

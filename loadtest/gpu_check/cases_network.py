@@ -10,6 +10,7 @@ from kernels.cuda import (
     activate,
     alpha_statistics,
     alpha_to_source,
+    carry_states,
     finish,
     resize_normalise,
     store_jobs,
@@ -28,6 +29,8 @@ Layout = Literal["NCHW", "NHWC"]
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ALL = Placement(0, 0, *PLANE)
 _BYTES = {"fp32": 4, "fp16": 2}
+# The four states of Robust Video Matting at 512 x 288, in fp32.
+_STATE_BYTES = 4 * (16 * 256 * 144 + 20 * 128 * 72 + 40 * 64 * 36 + 64 * 32 * 18)
 
 
 def _picture_bytes(pixel_format: PixelFormat) -> float:
@@ -165,25 +168,57 @@ def _finish_with_alpha(bench: Bench, size: Size) -> Queue:
 
 
 def _temporal(bench: Bench, size: Size) -> Queue:
+    """Both launches of a frame that follows another."""
     width, height = PLANE
-    plane = bench.filled(np.zeros(3 * width * height, np.float32))
-    alpha, target = _plane_alpha(bench), bench.empty(4 * width * height)
-    state = bench.filled(np.zeros(temporal_blend.state_bytes(width, height), np.uint8))
-    scratch = bench.empty(temporal_blend.scratch_bytes(width, height))
-    return lambda: temporal_blend.temporal_blend(
+    cells = width * height
+    plane = bench.filled(np.zeros(3 * cells, np.float32))
+    alpha, target, kept = _plane_alpha(bench), bench.empty(4 * cells), bench.empty(4 * cells)
+    luma, change = bench.empty(cells), bench.empty(temporal_blend.CHANGE_BYTES)
+    alpha_before, luma_before = _plane_alpha(bench), bench.filled(np.zeros(cells, np.uint8))
+
+    def queue() -> None:
+        temporal_blend.temporal_luma(
+            bench.device,
+            bench.stream,
+            plane=plane,
+            luma=luma,
+            width=width,
+            height=height,
+            mean=_MEAN,
+            std=_STD,
+            luma_before=luma_before,
+            change=change,
+        )
+        temporal_blend.temporal_blend(
+            bench.device,
+            bench.stream,
+            alpha=alpha,
+            kept=kept,
+            target=target,
+            luma=luma,
+            width=width,
+            height=height,
+            smooth=0.5,
+            alpha_before=alpha_before,
+            luma_before=luma_before,
+            change=change,
+            cut=temporal_blend.cut_at(width, height),
+        )
+
+    return queue
+
+
+def _carry(bench: Bench, size: Size) -> Queue:
+    source, change = bench.random(_STATE_BYTES), bench.filled(np.zeros(1, np.uint32))
+    target = bench.empty(_STATE_BYTES)
+    return lambda: carry_states.carry_states(
         bench.device,
         bench.stream,
-        plane=plane,
-        alpha=alpha,
-        state=state,
-        scratch=scratch,
+        source=source,
         target=target,
-        width=width,
-        height=height,
-        mean=_MEAN,
-        std=_STD,
-        smooth=0.5,
-        first=False,
+        nbytes=_STATE_BYTES,
+        change=change,
+        cut=1,
     )
 
 
@@ -209,4 +244,5 @@ CASES: tuple[Case, ...] = (
         None,
         True,
     ),
+    Case("carry_states", carry_states.KERNELS, lambda size: 2 * _STATE_BYTES, _carry, None, True),
 )

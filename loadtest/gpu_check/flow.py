@@ -1,8 +1,10 @@
 """One frame's way through the server's GPU pipeline: graphs, copies, memory.
 
 graph    a replay gives the bytes that plain launches give, at every batch size, every time
-copies   one up and one down for a frame, of as many bytes as the frame and its result have
+copies   one up and one down for a frame, of as many bytes as the frame and its result have; of a
+         frame that is on the device none but the report's
 memory   1,000 frames take not one block more
+streams  what a stream remembers on the device, in `streams`
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from kernels.transfer import Copies
 from loadtest.gpu_check import engines
+from loadtest.gpu_check.bench import Bench
 from loadtest.gpu_check.rows import Row, Verdict, passed_if
 from loadtest.gpu_check.sections import skipped
 from models.device_model import DeviceModel
@@ -27,6 +30,8 @@ JPEG_NOTE = engines.stand_in_for_jpeg()  # before anything of server.codecs is i
 
 from server.codecs.encode import Encoded  # noqa: E402
 from server.codecs.header import Limits  # noqa: E402
+from server.cuda_memory.leases import Lease, Leases  # noqa: E402
+from server.cuda_memory.ranges import DeviceSource, OpenRange  # noqa: E402
 from server.device_pipeline import DevicePipeline  # noqa: E402
 from server.job import Format, Options, Output, PixelFormat, RawSource  # noqa: E402
 from server.pipeline import Outcome, remove_one  # noqa: E402
@@ -86,8 +91,13 @@ def rows() -> Iterator[Row]:
                 continue
             model = candidate.open()
             yield from check(model, free_memory=_free_memory)
-            return
-        yield skipped(SECTION, "flow", f"no engine can run here: {'; '.join(reasons)}")
+            break
+        else:
+            yield skipped(SECTION, "flow", f"no engine can run here: {'; '.join(reasons)}")
+    from kernels.cupy_device import CupyDevice
+    from loadtest.gpu_check import streams  # which has this file's flow under it
+
+    yield from streams.check(CupyDevice(0))
 
 
 def check(
@@ -108,6 +118,7 @@ def check(
     captured = Flow(model)
     yield from check_graphs(captured, Flow(engines.uncaptured(model)), size)
     yield from check_copies(captured, size)
+    yield check_in_place(captured, size)
     yield from check_memory(captured, size, frames, free_memory)
 
 
@@ -163,6 +174,33 @@ def check_copies(flow: Flow, size: tuple[int, int]) -> Iterator[Row]:
             f"{copies.host_to_device_bytes} bytes up for a frame of {len(source.data)}, "
             f"{copies.device_to_host_bytes} down for an alpha of {len(alpha)}",
         )
+
+
+def check_in_place(flow: Flow, size: tuple[int, int]) -> Row:
+    """A frame that lies in device memory, at an odd address, and its alpha beside it."""
+    source = frame(size, PixelFormat.RGB8)
+    expected, _ = flow.one(source)
+    bench = Bench(flow.model.device)
+    came = bench.filled(np.frombuffer(b"\0" + bytes(source.data), np.uint8))
+    goes = bench.empty(len(expected) + 1)
+    layout = replace(source, data=b"")
+    lease = Lease(Leases(), (0, b""), flow.model.device.allocate(1))  # never closed
+    with flow.pipeline.seat() as seat:
+        there = OpenRange(lease, came + 1, len(source.data))
+        opened = flow.pipeline.open(DeviceSource(there, layout), ALPHA, seat)
+        opened.deliver_to(OpenRange(lease, goes + 1, len(expected)))
+        (answer,) = flow.pipeline.run([opened])
+        copies = flow.pipeline.close(opened, answer, ALPHA).copies
+    same = bench.bytes_of(goes + 1, len(expected)).tobytes() == expected
+    pixels = copies.host_to_device_bytes + max(0, copies.device_to_host_bytes - RESULT_SLACK)
+    return passed_if(
+        same and pixels == 0 and copies.device_to_device == 2,
+        SECTION,
+        "a frame that is on the device",
+        f"{copies.host_to_device} in, {copies.device_to_host_bytes} bytes out, "
+        f"{copies.device_to_device} on it",
+        f"the alpha is {'equal' if same else 'another'}",
+    )
 
 
 def check_memory(

@@ -46,7 +46,7 @@ SECTIONS = (
     Section("flow", "flow", 60, ("cupy", "cv2", "PIL")),
     Section("bandwidth", "bandwidth", 80),
     Section("latency", "latency", 90, ("cupy", "cv2", "PIL")),
-    Section("sharing", "sharing", 20),
+    Section("sharing", "sharing", 50),
     Section("kernels", "kernel_tests", 150, ("cupy", "pytest", "cv2")),
     Section("sanitizer", "sanitizer", 215),
 )

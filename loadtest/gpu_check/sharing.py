@@ -1,12 +1,16 @@
-"""Other libraries beside CuPy: PyCUDA's stream under our kernels, shared memory under the copy
-engine, JPEG decoded on the device. Each is optional; where it is absent the row says so.
+"""What is shared with others: memory with other processes, by CUDA IPC and under the copy engine;
+streams with PyCUDA; JPEG decoded on the device. Libraries that are absent are rows that say so.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import shared_memory
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,25 +18,27 @@ from numpy.typing import NDArray
 
 from kernels.cuda import levels
 from kernels.page_lock import CupyRegistrar, PageLockRefused, PageLocks, PycudaRegistrar, Registrar
-from loadtest.gpu_check import engines
+from loadtest.gpu_check import engines, ipc
 from loadtest.gpu_check.bench import Bench, disc
-from loadtest.gpu_check.rows import Row, passed_if
+from loadtest.gpu_check.rows import Row, Verdict, passed_if
 from loadtest.gpu_check.sections import skipped
 
 SECTION = "sharing"
 _BYTES = 8 << 20
+_ROUNDS = 40
 _NEAR = 6  # levels of 255 by which two JPEG decoders may differ: other inverse transforms
 _JPEG_SIDE = 256
 
 
 def rows() -> Iterator[Row]:
-    """PyCUDA, page-locking, JPEG."""
+    """Page-locking, PyCUDA, JPEG, CUDA IPC."""
     from kernels.cupy_device import CupyDevice
 
     device = CupyDevice(0)
     import cupy
 
     yield check_page_lock(CupyRegistrar(cupy, 0), device)
+    yield time_host_copies(CupyRegistrar(cupy, 0), device)
     driver, reason = _pycuda()
     if driver is None:
         yield skipped(SECTION, "PyCUDA's stream, shared", reason)
@@ -40,6 +46,7 @@ def rows() -> Iterator[Row]:
     else:
         yield from check_pycuda(driver, device)
     yield check_jpeg(device)
+    yield from ipc.rows(device)  # last: what a handle does to the driver is seen here first
 
 
 def check_page_lock(registrar: Registrar, device: Any) -> Row:
@@ -68,6 +75,52 @@ def check_page_lock(registrar: Registrar, device: Any) -> Row:
         f"bytes are {'equal' if same else 'different'}; a second lock was "
         f"{'refused' if refused else 'accepted'}",
     )
+
+
+def time_host_copies(registrar: Registrar, device: Any) -> Row:
+    """A frame from shared memory to the device: read into page-locked memory, as the server does,
+    and out of a mapping that is page-locked itself, which a caller could make fatal
+    (docs/decisions/0016).
+    """
+    block = shared_memory.SharedMemory(create=True, size=_BYTES)
+    fd = os.open(f"/dev/shm/{block.name}", os.O_RDONLY)
+    try:
+        memory: NDArray[np.uint8] = np.ndarray(_BYTES, np.uint8, block.buf)
+        memory[:] = 7
+        bench = Bench(device)
+        target, staged = bench.empty(_BYTES), device.allocate_host(_BYTES)
+
+        def up(source: NDArray[np.uint8]) -> None:
+            device.copy_in(source.ctypes.data, target, _BYTES, bench.stream)
+            device.synchronize(bench.stream)
+
+        def read() -> None:
+            os.preadv(fd, [staged.array.data], 0)
+            up(staged.array)
+
+        with PageLocks(registrar).lock(memory) as owner:
+            read_ms, locked_ms = _median_ms(read), _median_ms(partial(up, owner.array))
+        del memory, owner
+        block.close()
+    finally:
+        os.close(fd)
+        block.unlink()
+    return Row(
+        SECTION,
+        "8 MiB of shared memory to the device",
+        Verdict.MEASURED,
+        f"{read_ms:.2f} ms read, {locked_ms:.2f} ms page-locked in place",
+        data={"read_ms": read_ms, "locked_ms": locked_ms},
+    )
+
+
+def _median_ms(action: Callable[[], None]) -> float:
+    taken = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        action()
+        taken.append((time.perf_counter() - started) * 1e3)
+    return median(taken)
 
 
 def check_pycuda(driver: Any, device: Any) -> Iterator[Row]:

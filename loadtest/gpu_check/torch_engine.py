@@ -11,7 +11,7 @@ import importlib
 from typing import Any
 
 from kernels.device import Stream
-from models.device_engine import Binding, TensorSpec
+from models.device_engine import Binding, StateAddresses, StateSpec, TensorSpec
 from models.manifest import Manifest
 
 BUCKETS = (1, 2, 4)
@@ -43,6 +43,7 @@ class TorchEngine:
     can_be_captured = True
     precision = "fp32"
     buckets = BUCKETS
+    states: tuple[StateSpec, ...] = ()
 
     def __init__(self, manifest: Manifest, device_name: str) -> None:
         """Makes the network on the first GPU.
@@ -65,7 +66,7 @@ class TorchEngine:
         self._torch.manual_seed(_SEED)
         self.network = _network(self._torch).to("cuda:0").eval()
 
-    def bind(self, batch: int, source: int, target: int) -> Binding:
+    def bind(self, batch: int, source: int, target: int, states: StateAddresses = ()) -> Binding:
         """See `models.device_engine`."""
         return _TorchBinding(self, batch, source, target)
 

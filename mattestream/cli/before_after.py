@@ -1,7 +1,11 @@
-"""A photo and its cut-out side by side, small enough for a README. Called by `mattestream demo`."""
+"""A photo and its cut-out side by side, small enough for a README.
+
+Called by `make picture`: python -m mattestream.cli.before_after PHOTO CUTOUT TARGET
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -53,3 +57,15 @@ def _small(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = bgr.shape[:2]
     size = (round(width * HEIGHT / height), HEIGHT)
     return np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def main(photo: str, cutout: str, target: str) -> None:
+    """Writes the picture of the two files."""
+    bgra = cv2.imread(cutout, cv2.IMREAD_UNCHANGED)
+    if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4:
+        raise ValueError(f"{cutout} is no cut-out: give a PNG with an alpha channel")
+    write_before_after(Path(photo), np.asarray(bgra[:, :, [2, 1, 0, 3]], np.uint8), Path(target))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

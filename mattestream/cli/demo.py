@@ -38,12 +38,7 @@ class Shown:
     show_default=True,
     help="Folder for the cut-outs; an earlier demo's are replaced.",
 )
-@click.option(
-    "--readme-picture",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the first photo and its cut-out side by side, as the README shows them.",
-)
-def demo(photos: tuple[Path, ...], out: Path, readme_picture: Path | None) -> None:
+def demo(photos: tuple[Path, ...], out: Path) -> None:
     """Start a server, stream real photos to it, write cut-outs, show timings.
 
     PHOTOS are files of your own; without them, photos that come with scikit-image are used.
@@ -69,8 +64,6 @@ def demo(photos: tuple[Path, ...], out: Path, readme_picture: Path | None) -> No
     _print_table(shown)
     click.echo(f"\ncut-outs are in {out.resolve()}")
     _fail_if_any(shown)
-    if readme_picture is not None:
-        _write_readme_picture(shown[0], readme_picture)
 
 
 def sample_photos() -> list[Path]:
@@ -124,7 +117,7 @@ def _print_table(shown: Sequence[Shown]) -> None:
         stages += [t.finish_ms, t.encode_ms, t.total_ms, one.round_trip_ms]
         size = f"{report.source_width}x{report.source_height}"
         table.add_row(one.photo.stem, size, *(f"{value:.1f}" for value in stages))
-    click.echo("milliseconds, the frames of one stream at once:")
+    click.echo("milliseconds of each stage; the photos were sent at once, as frames of one stream:")
     open_console().print(table)
     done = [one.outcome for one in shown if isinstance(one.outcome, Removal)]
     if done:
@@ -140,12 +133,3 @@ def _fail_if_any(shown: Sequence[Shown]) -> None:
     ]
     if failed:
         raise Failure("\n".join(failed))
-
-
-def _write_readme_picture(first: Shown, target: Path) -> None:
-    from mattestream.cli.before_after import write_before_after
-
-    if not isinstance(first.outcome, Removal):
-        raise Failure(f"{first.photo.name} has no cut-out to show")
-    write_before_after(first.photo, first.outcome.array(), target)
-    click.echo(f"before and after: {target}")

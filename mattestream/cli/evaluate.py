@@ -79,7 +79,9 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
     "--best", type=click.IntRange(0, 50), default=2, show_default=True, help="On each sheet."
 )
 @click.option("--device", metavar="auto|cpu|cuda", help="Where the models run.")
-@click.option("--model-dir", "model_dirs", multiple=True, help="Folder of manifests of models.")
+@click.option(
+    "--model-dir", "model_dirs", multiple=True, metavar="DIR", help="Folder of your own manifests."
+)
 @click.option(
     "--accept-license",
     "accept_licenses",
@@ -103,7 +105,11 @@ def evaluate(
     FOLDER holds images/ and, under the same names, truth/ (or masks/); cutouts/ and backgrounds/
     for --composites. Exit code: 0 when all pictures were measured, 1 when some could not be, 2 for
     a wrong command line.
-    """
+
+    \b
+    mattestream eval pictures --set defaults --set refine=off
+    mattestream eval pictures --model matte-s --model matte-m --composites 200 --seed 1
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     from mattestream.cli.console import open_console
 
     with as_sentences():

@@ -47,7 +47,7 @@ def as_sentences() -> Iterator[None]:
     from kernels.device import DeviceError
     from mattestream.errors import InvalidRequest, MattestreamError
     from models.errors import ModelError
-    from server.config import ConfigError
+    from server.config_key import ConfigError
     from server.option_rules import InvalidOption, NotBuilt
 
     try:

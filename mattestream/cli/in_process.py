@@ -1,7 +1,7 @@
 """A client of the server at --address, or of one that runs inside this process, behind a free port
 of 127.0.0.1: either way a command gets what every other caller gets, through the same door.
 
-Used by `mattestream mcp` and `mattestream segment`.
+Used by `mattestream mcp` and `mattestream segment`; `remove` has the flags and needs no door.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 
 _FLAGS = (
     click.option("--device", metavar="auto|cpu|cuda", help="Without --address: where models run."),
-    click.option("--model-dir", "model_dirs", multiple=True, help="Without --address: manifests."),
+    click.option(
+        "--model-dir",
+        "model_dirs",
+        multiple=True,
+        metavar="DIR",
+        help="Without --address: folder of your own manifests.",
+    ),
     click.option(
         "--accept-license",
         "accept_licenses",
@@ -33,7 +39,11 @@ _FLAGS = (
         metavar="NAME",
         help="Without --address: accept non-commercial weights.",
     ),
-    click.option("--max-megapixels", metavar="MP", help="Without --address: largest picture."),
+    click.option(
+        "--max-megapixels",
+        metavar="MP",
+        help="Without --address: largest picture, read from its header.",
+    ),
 )
 
 

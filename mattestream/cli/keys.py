@@ -23,7 +23,11 @@ def keys(name: str, from_stdin: bool) -> None:
     """Make an API key, and the line of the server's key file.
 
     The key goes to the caller and is shown only here; --api-keys-file holds its SHA-256.
-    """
+
+    \b
+    mattestream keys --name shop
+    mattestream keys --hash < plain-keys.txt > keys.txt
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     if not from_stdin:
         key = secrets.token_urlsafe(32)
         click.echo(f"key   {key}")

@@ -52,7 +52,11 @@ def mcp(folders: tuple[Path, ...], http_port: int | None, keep_mb: int, **flags:
     """Serve background removal to agents, as tools of the Model Context Protocol.
 
     Over stdio it ends when its input does; logs go to stderr.
-    """
+
+    \b
+    mattestream mcp --allow ~/Pictures              an agent's host starts it
+    mattestream mcp --allow ~/Pictures --http 8765
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     with as_sentences():
         if not folders and http_port is None:
             folders = (Path.cwd(),)

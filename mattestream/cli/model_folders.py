@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from server.config import Config
 
 _FOLDERS = (
-    click.option("--model-dir", "model_dirs", multiple=True, help="Folder of your own manifests."),
-    click.option("--cache-dir", metavar="PATH", help="Folder of downloaded weights."),
+    click.option(
+        "--model-dir",
+        "model_dirs",
+        multiple=True,
+        metavar="DIR",
+        help="Folder of your own manifests.",
+    ),
+    click.option("--cache-dir", metavar="DIR", help="Folder of downloaded weights."),
     click.option(
         "--accept-license",
         "accept_licenses",

@@ -89,7 +89,12 @@ def show(name: str, address: str | None, **flags: Any) -> None:
 def pull(
     name: str, source: str | None, sha256: str | None, trust_on_first_use: bool, **flags: Any
 ) -> None:
-    """Fetch a model's weights into the cache and check their digest."""
+    """Fetch a model's weights into the cache and check their digest.
+
+    \b
+    mattestream models pull u2netp
+    mattestream models pull u2netp --from /media/usb/u2netp.onnx
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 

@@ -165,7 +165,8 @@ def _build_without_gpu(registry: Registry, name: str, flags: dict[str, Any]) -> 
 
 
 def _verified(registry: Registry, name: str) -> tuple[Manifest, VerifiedWeights]:
-    """The manifest and the weights, read through."""
+    """The manifest and the weights, read through, with what never changes on a GPU fixed."""
+    from models.fixed_graph import fixed_twin
     from models.weights import verified_weights
 
     if reason := registry.availability(name):
@@ -173,7 +174,8 @@ def _verified(registry: Registry, name: str) -> tuple[Manifest, VerifiedWeights]
     manifest = registry.manifest(name)
     if not manifest.has_network:
         raise Failure(f"model '{name}' has no network: there is nothing to build")
-    return manifest, verified_weights(manifest, registry.cache_dir)
+    found = verified_weights(manifest, registry.cache_dir)
+    return fixed_twin(manifest, found, registry.cache_dir)
 
 
 def _what(name: str, precision: str, buckets: tuple[int, ...], library: str) -> str:

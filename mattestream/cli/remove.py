@@ -12,13 +12,12 @@ import click
 
 from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
-from mattestream.cli.failures import FAILED, WrongUse, as_sentences
+from mattestream.cli.failures import FAILED, WrongUse, as_sentences, missing_extra
+from mattestream.cli.in_process import LOCAL_SETTINGS, in_process_flags
 from mattestream.cli.treatment_flags import treatment_flags, treatment_of
-from mattestream.request import OUTPUTS, FormatName, build_options
+from mattestream.keywords import OUTPUTS, FormatName
+from mattestream.request import build_options
 from mattestream.v1 import options_pb2
-
-# Flags that are settings of a server, too: local mode is one for the length of the command.
-LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 
 
 @click.command()
@@ -69,18 +68,7 @@ LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
     help="Pictures at a time.  [default: one per core]",
 )
 @connection_flags
-@click.option("--device", metavar="auto|cpu|cuda", help="Local mode: where the model runs.")
-@click.option("--model-dir", "model_dirs", multiple=True, help="Local mode: folder of manifests.")
-@click.option(
-    "--accept-license",
-    "accept_licenses",
-    multiple=True,
-    metavar="NAME",
-    help="Local mode: accept non-commercial weights.",
-)
-@click.option(
-    "--max-megapixels", metavar="MP", help="Local mode: largest picture, read from its header."
-)
+@in_process_flags
 def remove(
     *,
     paths: tuple[str, ...],
@@ -98,7 +86,13 @@ def remove(
     Results are named after their pictures; nothing is overwritten unless --force says so, and one
     bad file does not stop the rest. Exit code: 0 when all went well, 1 when some failed, 2 for a
     wrong command line.
-    """
+
+    \b
+    mattestream remove photo.jpg -o photo.png
+    mattestream remove shoot/ -r -o cut/ --background white --format jpeg
+    mattestream remove shoe.jpg -o shoe.png --look studio --canvas 1200x1200
+    cat photo.jpg | mattestream remove - > photo.png
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     from mattestream.cli import summary
     from mattestream.cli.console import open_console
 
@@ -155,8 +149,6 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
     """The options as they go over the wire, checked here for both modes: what is wrong for every
     picture is told once, before the first.
     """
-    from server.options import read_options
-
     options = build_options(
         model=flags["model"],
         output=flags["output"],
@@ -170,6 +162,12 @@ def _options(flags: dict[str, Any], format_name: str) -> options_pb2.RemoveOptio
         trimap=flags["trimap"],
         **treatment_of(flags),
     )
+    try:
+        from server.options import read_options
+    except ModuleNotFoundError as error:
+        if flags["address"] is None or not missing_extra(error):
+            raise
+        return options  # a client alone: the server will judge them
     read_options(options, stream=False)
     return options
 

@@ -56,7 +56,11 @@ def segment(
     Takes files, folders and - for stdin. With --point, --box or --mask it is the one subject that
     they mean, in every picture. Exit code: 0 when all went well, 1 when a picture failed, 2 for a
     wrong command line.
-    """
+
+    \b
+    mattestream segment street.jpg -o alphas
+    mattestream segment street.jpg -o alphas --point 420,310 --point 600,300,-
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     pictures = sources.find(paths, recursive=recursive, without=out)
     if not pictures:
         hint = "" if recursive else " (-r goes down into folders)"

@@ -11,7 +11,8 @@ import click
 
 from mattestream.cli.failures import Failure, as_sentences
 from server import allocator, signals
-from server.config import Key, keys
+from server.config import keys
+from server.config_key import Key
 from server.config_sources import load_config
 
 
@@ -54,10 +55,16 @@ def _default(key: Key) -> str:
     help="TOML file with settings; MATTESTREAM_* variables win over it, flags over both.",
 )
 def serve(config_path: Path | None, **flags: Any) -> None:
-    """Start the gRPC server.
+    """Start the server, for gRPC and HTTP.
 
-    Stops on SIGTERM or Ctrl-C: new work is refused, work in flight finishes, exit 0.
-    """
+    Stops on SIGTERM or Ctrl-C: new work is refused, work in flight finishes. Exit code: 0 when it
+    did, 1 when calls were cut off or the server could not start, 2 for a wrong setting.
+
+    \b
+    mattestream serve
+    mattestream serve --config mattestream.toml --threads 8
+    MATTESTREAM_PORT=50052 mattestream serve --load matte-m
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     # Held until the server can stop in order: a SIGTERM while it loads ends with exit 0, too.
     with signals.held(), as_sentences():
         # Before anything heavy, because it starts the process again: see server/allocator.py.

@@ -115,7 +115,11 @@ _FLAGS = (
         "--margin", metavar="PX|N%[,...]", help="Left around it: one, or top,right,bottom,left."
     ),
     click.option("--aspect", metavar="W:H", help="Of the cut, as 16:9 or 0.8."),
-    click.option("--canvas", metavar="WxH", help="Size of the result; 0 for as it falls out."),
+    click.option(
+        "--canvas",
+        metavar="WxH|source",
+        help="Size of the result, 0 for as it falls out; source: its size, and the subject's own.",
+    ),
     click.option(
         "--scale", type=float, metavar="0.1..1", help="Share of the canvas that it takes."
     ),

@@ -34,6 +34,7 @@ _FLAGS: Mapping[str, str] = {
     },
     "crop.canvas_width": "--canvas",
     "crop.canvas_height": "--canvas",
+    "crop.keep_size": "--canvas",  # source
     "crop.position_x": "--position",
     "crop.position_y": "--position",
     "subject.choice": "--largest",

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 SCHEME = "mattestream://results/"
+# An address ends as a file of its kind would: what reads it learns the type from that.
+ENDINGS = {"image/png": ".png", "image/webp": ".webp", "image/jpeg": ".jpg"}
 
 
 class Gone(Exception):
@@ -43,8 +45,8 @@ class Shelf:
         self._bytes = 0
 
     def put(self, data: bytes, media_type: str) -> str:
-        """The result's address from now on: "mattestream://results/..."."""
-        name = secrets.token_urlsafe(12)
+        """The result's address from now on: "mattestream://results/... .png"."""
+        name = secrets.token_urlsafe(12) + ENDINGS.get(media_type, "")
         self._kept[name] = Kept(data, media_type)
         self._bytes += len(data)
         while self._bytes > self._max_bytes and len(self._kept) > 1:

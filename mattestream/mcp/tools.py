@@ -7,7 +7,7 @@ it in the same process. Docstrings and field descriptions here are read by agent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,7 +35,7 @@ from mattestream.mcp.answers import (
 from mattestream.mcp.pictures import read_picture
 from mattestream.mcp.places import NotAllowed, Places
 from mattestream.mcp.previews import preview
-from mattestream.mcp.shelf import SCHEME, Gone, Shelf
+from mattestream.mcp.shelf import ENDINGS, SCHEME, Gone, Shelf
 from mattestream.reply import Removal
 from mattestream.request import build_options
 from mattestream.v1 import options_pb2
@@ -113,6 +113,7 @@ class Tools:
     ) -> Annotated[CallToolResult, Made]:
         """Removes the background of a picture; the result has the picture's size."""
         with _as_tool_errors():
+            _check_file(format, background, may_be_grey=output == "alpha")
             options = build_options(
                 output="composite" if background else output,
                 format=format,
@@ -146,6 +147,7 @@ class Tools:
         height what is shown is resized to them, never stretched.
         """
         with _as_tool_errors():
+            _check_file(format, background)
             options = build_options(
                 output="composite" if background else "cutout",
                 format=format,
@@ -208,12 +210,17 @@ class Tools:
             removal = await self._client.remove(data, output="alpha", format="raw")
         return answer(subject_of(removal.report))
 
-    async def read(self, name: str) -> bytes:
-        """The full result of an earlier call."""
-        try:
-            return self._shelf.get(SCHEME + name).data
-        except Gone as error:
-            raise ResourceNotFoundError(str(error)) from None
+    def reader(self, ending: str) -> Callable[[str], Awaitable[bytes]]:
+        """What reads the results whose address ends so."""
+
+        async def read(name: str) -> bytes:
+            """The full result of an earlier call."""
+            try:
+                return self._shelf.get(f"{SCHEME}{name}{ending}").data
+            except Gone as error:
+                raise ResourceNotFoundError(str(error)) from None
+
+        return read
 
     async def _make(
         self,
@@ -263,11 +270,20 @@ def make_server(client: AsyncClient, places: Places, shelf: Shelf) -> MCPServer[
     server.add_tool(tools.crop_to_subject, annotations=_WRITES)
     server.add_tool(tools.segment_subject, annotations=_WRITES)
     server.add_tool(tools.describe_subject, annotations=_READS)
-    describe = server.resource(
-        SCHEME + "{name}", name="result", mime_type="application/octet-stream"
-    )
-    describe(tools.read)
+    # One for each type: the protocol wants to know it before the result is read.
+    for media_type, ending in (*ENDINGS.items(), ("application/octet-stream", "")):
+        address = SCHEME + "{name}" + ending
+        name = f"result{ending.replace('.', '-')}"
+        server.resource(address, name=name, mime_type=media_type)(tools.reader(ending))
     return server
+
+
+def _check_file(kind: str, background: str | None, *, may_be_grey: bool = False) -> None:
+    """Says it in the tool's words: the server's speak of options that agents do not have."""
+    if kind == "jpeg" and background is None and not may_be_grey:
+        raise ToolError(
+            "format is jpeg, which has no transparency: give a background, or choose png or webp"
+        )
 
 
 def _put_behind(options: options_pb2.RemoveOptions, color: str | None) -> None:

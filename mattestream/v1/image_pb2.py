@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amattestream/v1/image.proto\x12\x0emattestream.v1\"\xb1\x01\n\x0bPixelLayout\x12+\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1b.mattestream.v1.PixelFormat\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0f\n\x07strides\x18\x04 \x03(\r\x12\x31\n\x0c\x63olor_matrix\x18\x05 \x01(\x0e\x32\x1b.mattestream.v1.ColorMatrix\x12\x12\n\nfull_range\x18\x06 \x01(\x08\"w\n\x08RawImage\x12+\n\x06layout\x18\x01 \x01(\x0b\x32\x1b.mattestream.v1.PixelLayout\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x30\n\x0b\x63ompression\x18\x03 \x01(\x0e\x32\x1b.mattestream.v1.Compression\"D\n\x11SharedMemoryRange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tbyte_size\x18\x03 \x01(\x04\"r\n\x11SharedMemoryImage\x12\x30\n\x05range\x18\x01 \x01(\x0b\x32!.mattestream.v1.SharedMemoryRange\x12+\n\x06layout\x18\x02 \x01(\x0b\x32\x1b.mattestream.v1.PixelLayout\"\x89\x01\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\'\n\x03raw\x18\x02 \x01(\x0b\x32\x18.mattestream.v1.RawImageH\x00\x12:\n\rshared_memory\x18\x03 \x01(\x0b\x32!.mattestream.v1.SharedMemoryImageH\x00\x42\x08\n\x06source\"8\n\x07MaskRle\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06\x63ounts\x18\x03 \x01(\t\"6\n\x07Polygon\x12\x0e\n\x06points\x18\x01 \x03(\x02\x12\x0c\n\x04hole\x18\x02 \x01(\x08\x12\r\n\x05outer\x18\x03 \x01(\r\"T\n\x08Polygons\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12)\n\x08polygons\x18\x03 \x03(\x0b\x32\x17.mattestream.v1.Polygon\"O\n\x06Tensor\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.mattestream.v1.TensorType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"0\n\x0c\x45ncodedImage\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xca\x02\n\x06Result\x12/\n\x07\x65ncoded\x18\x01 \x01(\x0b\x32\x1c.mattestream.v1.EncodedImageH\x00\x12\'\n\x03raw\x18\x02 \x01(\x0b\x32\x18.mattestream.v1.RawImageH\x00\x12:\n\rshared_memory\x18\x03 \x01(\x0b\x32!.mattestream.v1.SharedMemoryImageH\x00\x12+\n\x08mask_rle\x18\x04 \x01(\x0b\x32\x17.mattestream.v1.MaskRleH\x00\x12(\n\x06tensor\x18\x05 \x01(\x0b\x32\x16.mattestream.v1.TensorH\x00\x12,\n\x08polygons\x18\x08 \x01(\x0b\x32\x18.mattestream.v1.PolygonsH\x00\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\rB\x06\n\x04\x64\x61ta*\xb7\x01\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11PIXEL_FORMAT_RGB8\x10\x01\x12\x15\n\x11PIXEL_FORMAT_BGR8\x10\x02\x12\x16\n\x12PIXEL_FORMAT_RGBA8\x10\x03\x12\x15\n\x11PIXEL_FORMAT_NV12\x10\x04\x12\x15\n\x11PIXEL_FORMAT_I420\x10\x05\x12\x16\n\x12PIXEL_FORMAT_GRAY8\x10\x06*[\n\x0b\x43olorMatrix\x12\x1c\n\x18\x43OLOR_MATRIX_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OLOR_MATRIX_BT601\x10\x01\x12\x16\n\x12\x43OLOR_MATRIX_BT709\x10\x02*@\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_ZLIB\x10\x01*l\n\nTensorType\x12\x1b\n\x17TENSOR_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TENSOR_TYPE_FP32\x10\x01\x12\x14\n\x10TENSOR_TYPE_FP16\x10\x02\x12\x15\n\x11TENSOR_TYPE_UINT8\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amattestream/v1/image.proto\x12\x0emattestream.v1\"\xb1\x01\n\x0bPixelLayout\x12+\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1b.mattestream.v1.PixelFormat\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0f\n\x07strides\x18\x04 \x03(\r\x12\x31\n\x0c\x63olor_matrix\x18\x05 \x01(\x0e\x32\x1b.mattestream.v1.ColorMatrix\x12\x12\n\nfull_range\x18\x06 \x01(\x08\"w\n\x08RawImage\x12+\n\x06layout\x18\x01 \x01(\x0b\x32\x1b.mattestream.v1.PixelLayout\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x30\n\x0b\x63ompression\x18\x03 \x01(\x0e\x32\x1b.mattestream.v1.Compression\"D\n\x11SharedMemoryRange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tbyte_size\x18\x03 \x01(\x04\"r\n\x11SharedMemoryImage\x12\x30\n\x05range\x18\x01 \x01(\x0b\x32!.mattestream.v1.SharedMemoryRange\x12+\n\x06layout\x18\x02 \x01(\x0b\x32\x1b.mattestream.v1.PixelLayout\"T\n\x0f\x43udaMemoryRange\x12\x0e\n\x06handle\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x11\n\tbyte_size\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\r\"n\n\x0f\x43udaMemoryImage\x12.\n\x05range\x18\x01 \x01(\x0b\x32\x1f.mattestream.v1.CudaMemoryRange\x12+\n\x06layout\x18\x02 \x01(\x0b\x32\x1b.mattestream.v1.PixelLayout\"\xc1\x01\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\'\n\x03raw\x18\x02 \x01(\x0b\x32\x18.mattestream.v1.RawImageH\x00\x12:\n\rshared_memory\x18\x03 \x01(\x0b\x32!.mattestream.v1.SharedMemoryImageH\x00\x12\x36\n\x0b\x63uda_memory\x18\x04 \x01(\x0b\x32\x1f.mattestream.v1.CudaMemoryImageH\x00\x42\x08\n\x06source\"8\n\x07MaskRle\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06\x63ounts\x18\x03 \x01(\t\"6\n\x07Polygon\x12\x0e\n\x06points\x18\x01 \x03(\x02\x12\x0c\n\x04hole\x18\x02 \x01(\x08\x12\r\n\x05outer\x18\x03 \x01(\r\"T\n\x08Polygons\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12)\n\x08polygons\x18\x03 \x03(\x0b\x32\x17.mattestream.v1.Polygon\"O\n\x06Tensor\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.mattestream.v1.TensorType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"0\n\x0c\x45ncodedImage\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x82\x03\n\x06Result\x12/\n\x07\x65ncoded\x18\x01 \x01(\x0b\x32\x1c.mattestream.v1.EncodedImageH\x00\x12\'\n\x03raw\x18\x02 \x01(\x0b\x32\x18.mattestream.v1.RawImageH\x00\x12:\n\rshared_memory\x18\x03 \x01(\x0b\x32!.mattestream.v1.SharedMemoryImageH\x00\x12+\n\x08mask_rle\x18\x04 \x01(\x0b\x32\x17.mattestream.v1.MaskRleH\x00\x12(\n\x06tensor\x18\x05 \x01(\x0b\x32\x16.mattestream.v1.TensorH\x00\x12,\n\x08polygons\x18\x08 \x01(\x0b\x32\x18.mattestream.v1.PolygonsH\x00\x12\x36\n\x0b\x63uda_memory\x18\t \x01(\x0b\x32\x1f.mattestream.v1.CudaMemoryImageH\x00\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\rB\x06\n\x04\x64\x61ta*\xb7\x01\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11PIXEL_FORMAT_RGB8\x10\x01\x12\x15\n\x11PIXEL_FORMAT_BGR8\x10\x02\x12\x16\n\x12PIXEL_FORMAT_RGBA8\x10\x03\x12\x15\n\x11PIXEL_FORMAT_NV12\x10\x04\x12\x15\n\x11PIXEL_FORMAT_I420\x10\x05\x12\x16\n\x12PIXEL_FORMAT_GRAY8\x10\x06*[\n\x0b\x43olorMatrix\x12\x1c\n\x18\x43OLOR_MATRIX_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OLOR_MATRIX_BT601\x10\x01\x12\x16\n\x12\x43OLOR_MATRIX_BT709\x10\x02*@\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_ZLIB\x10\x01*l\n\nTensorType\x12\x1b\n\x17TENSOR_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TENSOR_TYPE_FP32\x10\x01\x12\x14\n\x10TENSOR_TYPE_FP16\x10\x02\x12\x15\n\x11TENSOR_TYPE_UINT8\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mattestream.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PIXELFORMAT']._serialized_start=1338
-  _globals['_PIXELFORMAT']._serialized_end=1521
-  _globals['_COLORMATRIX']._serialized_start=1523
-  _globals['_COLORMATRIX']._serialized_end=1614
-  _globals['_COMPRESSION']._serialized_start=1616
-  _globals['_COMPRESSION']._serialized_end=1680
-  _globals['_TENSORTYPE']._serialized_start=1682
-  _globals['_TENSORTYPE']._serialized_end=1790
+  _globals['_PIXELFORMAT']._serialized_start=1648
+  _globals['_PIXELFORMAT']._serialized_end=1831
+  _globals['_COLORMATRIX']._serialized_start=1833
+  _globals['_COLORMATRIX']._serialized_end=1924
+  _globals['_COMPRESSION']._serialized_start=1926
+  _globals['_COMPRESSION']._serialized_end=1990
+  _globals['_TENSORTYPE']._serialized_start=1992
+  _globals['_TENSORTYPE']._serialized_end=2100
   _globals['_PIXELLAYOUT']._serialized_start=47
   _globals['_PIXELLAYOUT']._serialized_end=224
   _globals['_RAWIMAGE']._serialized_start=226
@@ -47,18 +47,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHAREDMEMORYRANGE']._serialized_end=415
   _globals['_SHAREDMEMORYIMAGE']._serialized_start=417
   _globals['_SHAREDMEMORYIMAGE']._serialized_end=531
-  _globals['_IMAGE']._serialized_start=534
-  _globals['_IMAGE']._serialized_end=671
-  _globals['_MASKRLE']._serialized_start=673
-  _globals['_MASKRLE']._serialized_end=729
-  _globals['_POLYGON']._serialized_start=731
-  _globals['_POLYGON']._serialized_end=785
-  _globals['_POLYGONS']._serialized_start=787
-  _globals['_POLYGONS']._serialized_end=871
-  _globals['_TENSOR']._serialized_start=873
-  _globals['_TENSOR']._serialized_end=952
-  _globals['_ENCODEDIMAGE']._serialized_start=954
-  _globals['_ENCODEDIMAGE']._serialized_end=1002
-  _globals['_RESULT']._serialized_start=1005
-  _globals['_RESULT']._serialized_end=1335
+  _globals['_CUDAMEMORYRANGE']._serialized_start=533
+  _globals['_CUDAMEMORYRANGE']._serialized_end=617
+  _globals['_CUDAMEMORYIMAGE']._serialized_start=619
+  _globals['_CUDAMEMORYIMAGE']._serialized_end=729
+  _globals['_IMAGE']._serialized_start=732
+  _globals['_IMAGE']._serialized_end=925
+  _globals['_MASKRLE']._serialized_start=927
+  _globals['_MASKRLE']._serialized_end=983
+  _globals['_POLYGON']._serialized_start=985
+  _globals['_POLYGON']._serialized_end=1039
+  _globals['_POLYGONS']._serialized_start=1041
+  _globals['_POLYGONS']._serialized_end=1125
+  _globals['_TENSOR']._serialized_start=1127
+  _globals['_TENSOR']._serialized_end=1206
+  _globals['_ENCODEDIMAGE']._serialized_start=1208
+  _globals['_ENCODEDIMAGE']._serialized_end=1256
+  _globals['_RESULT']._serialized_start=1259
+  _globals['_RESULT']._serialized_end=1645
 # @@protoc_insertion_point(module_scope)

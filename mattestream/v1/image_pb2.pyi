@@ -274,6 +274,75 @@ class SharedMemoryImage(_message.Message):
 Global___SharedMemoryImage: _TypeAlias = SharedMemoryImage  # noqa: Y015
 
 @_typing.final
+class CudaMemoryRange(_message.Message):
+    """A range of a GPU's memory that its owner shares by a CUDA IPC handle. Same host only; the server must have been
+    started with CUDA shared memory allowed, and its models must run on that GPU.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    BYTE_SIZE_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    handle: _builtins.bytes
+    """The 64 bytes of a cudaIpcMemHandle_t, as cudaIpcGetMemHandle gives them for the base of an allocation of another
+    process than the server's. The allocation must stay until the answer is there; in a stream, until the stream has
+    ended.
+    """
+    offset: _builtins.int
+    """First byte of the range, from the allocation's base. Default 0."""
+    byte_size: _builtins.int
+    """Length of the range in bytes, 1 or more."""
+    device: _builtins.int
+    """The GPU it lies on, as the server counts. Default 0."""
+    def __init__(
+        self,
+        *,
+        handle: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        byte_size: _builtins.int = ...,
+        device: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_size", b"byte_size", "device", b"device", "handle", b"handle", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CudaMemoryRange: _TypeAlias = CudaMemoryRange  # noqa: Y015
+
+@_typing.final
+class CudaMemoryImage(_message.Message):
+    """Pixels that lie in a GPU's memory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def range(self) -> Global___CudaMemoryRange:
+        """Where the bytes lie. Required. What writes them must be done before the request is sent."""
+
+    @_builtins.property
+    def layout(self) -> Global___PixelLayout:
+        """Geometry of the pixels. Required."""
+
+    def __init__(
+        self,
+        *,
+        range: Global___CudaMemoryRange | None = ...,
+        layout: Global___PixelLayout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CudaMemoryImage: _TypeAlias = CudaMemoryImage  # noqa: Y015
+
+@_typing.final
 class Image(_message.Message):
     """One picture to work on."""
 
@@ -282,6 +351,7 @@ class Image(_message.Message):
     ENCODED_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_FIELD_NUMBER: _builtins.int
+    CUDA_MEMORY_FIELD_NUMBER: _builtins.int
     encoded: _builtins.bytes
     """A whole image file: JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF (first frame). The type is found from the bytes, EXIF
     orientation is applied.
@@ -294,18 +364,23 @@ class Image(_message.Message):
     def shared_memory(self) -> Global___SharedMemoryImage:
         """Bytes in shared memory."""
 
+    @_builtins.property
+    def cuda_memory(self) -> Global___CudaMemoryImage:
+        """Pixels in a GPU's memory."""
+
     def __init__(
         self,
         *,
         encoded: _builtins.bytes = ...,
         raw: Global___RawImage | None = ...,
         shared_memory: Global___SharedMemoryImage | None = ...,
+        cuda_memory: Global___CudaMemoryImage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "raw", b"raw", "shared_memory", b"shared_memory", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cuda_memory", b"cuda_memory", "encoded", b"encoded", "raw", b"raw", "shared_memory", b"shared_memory", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "raw", b"raw", "shared_memory", b"shared_memory", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuda_memory", b"cuda_memory", "encoded", b"encoded", "raw", b"raw", "shared_memory", b"shared_memory", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["encoded", "raw", "shared_memory"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["encoded", "raw", "shared_memory", "cuda_memory"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
@@ -480,6 +555,7 @@ class Result(_message.Message):
     MASK_RLE_FIELD_NUMBER: _builtins.int
     TENSOR_FIELD_NUMBER: _builtins.int
     POLYGONS_FIELD_NUMBER: _builtins.int
+    CUDA_MEMORY_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     width: _builtins.int
@@ -512,6 +588,10 @@ class Result(_message.Message):
     def polygons(self) -> Global___Polygons:
         """For OUTPUT_POLYGONS."""
 
+    @_builtins.property
+    def cuda_memory(self) -> Global___CudaMemoryImage:
+        """The pixels lie in the range of a GPU's memory that the request named."""
+
     def __init__(
         self,
         *,
@@ -521,14 +601,15 @@ class Result(_message.Message):
         mask_rle: Global___MaskRle | None = ...,
         tensor: Global___Tensor | None = ...,
         polygons: Global___Polygons | None = ...,
+        cuda_memory: Global___CudaMemoryImage | None = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encoded", b"encoded", "mask_rle", b"mask_rle", "polygons", b"polygons", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cuda_memory", b"cuda_memory", "data", b"data", "encoded", b"encoded", "mask_rle", b"mask_rle", "polygons", b"polygons", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "encoded", b"encoded", "height", b"height", "mask_rle", b"mask_rle", "polygons", b"polygons", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuda_memory", b"cuda_memory", "data", b"data", "encoded", b"encoded", "height", b"height", "mask_rle", b"mask_rle", "polygons", b"polygons", "raw", b"raw", "shared_memory", b"shared_memory", "tensor", b"tensor", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["encoded", "raw", "shared_memory", "mask_rle", "tensor", "polygons"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["encoded", "raw", "shared_memory", "mask_rle", "tensor", "polygons", "cuda_memory"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 

@@ -567,6 +567,7 @@ class Crop(_message.Message):
     POSITION_X_FIELD_NUMBER: _builtins.int
     POSITION_Y_FIELD_NUMBER: _builtins.int
     CIRCLE_FIELD_NUMBER: _builtins.int
+    KEEP_SIZE_FIELD_NUMBER: _builtins.int
     FLUSH_FIELD_NUMBER: _builtins.int
     aspect: _builtins.float
     """Width divided by height of the result; not with both sides of a canvas. 0.1..10. Default: as it falls out, 1 for a
@@ -587,6 +588,10 @@ class Crop(_message.Message):
     circle: _builtins.bool
     """Cuts the result to a circle with an anti-aliased rim. Outside of it the result is transparent, so a composite then
     has an alpha; refused for OUTPUT_TENSOR, which has none.
+    """
+    keep_size: _builtins.bool
+    """The result has the source's size and the subject its own, moved to its position; not with margins, an aspect, a
+    canvas or a scale.
     """
     flush: _builtins.bool
     """Where the source's own edge cuts the subject off, the result's edge does so too: on that side there is no margin, and
@@ -623,11 +628,12 @@ class Crop(_message.Message):
         position_x: _builtins.float | None = ...,
         position_y: _builtins.float | None = ...,
         circle: _builtins.bool = ...,
+        keep_size: _builtins.bool = ...,
         flush: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_aspect", b"_aspect", "_position_x", b"_position_x", "_position_y", b"_position_y", "_scale", b"_scale", "aspect", b"aspect", "margin_bottom", b"margin_bottom", "margin_left", b"margin_left", "margin_right", b"margin_right", "margin_top", b"margin_top", "position_x", b"position_x", "position_y", b"position_y", "scale", b"scale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aspect", b"_aspect", "_position_x", b"_position_x", "_position_y", b"_position_y", "_scale", b"_scale", "aspect", b"aspect", "canvas_height", b"canvas_height", "canvas_width", b"canvas_width", "circle", b"circle", "flush", b"flush", "margin_bottom", b"margin_bottom", "margin_left", b"margin_left", "margin_right", b"margin_right", "margin_top", b"margin_top", "position_x", b"position_x", "position_y", b"position_y", "scale", b"scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aspect", b"_aspect", "_position_x", b"_position_x", "_position_y", b"_position_y", "_scale", b"_scale", "aspect", b"aspect", "canvas_height", b"canvas_height", "canvas_width", b"canvas_width", "circle", b"circle", "flush", b"flush", "keep_size", b"keep_size", "margin_bottom", b"margin_bottom", "margin_left", b"margin_left", "margin_right", b"margin_right", "margin_top", b"margin_top", "position_x", b"position_x", "position_y", b"position_y", "scale", b"scale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__aspect: _TypeAlias = _typing.Literal["aspect"]  # noqa: Y015
     _WhichOneofArgType__aspect: _TypeAlias = _typing.Literal["_aspect", b"_aspect"]  # noqa: Y015
@@ -981,6 +987,7 @@ class RemoveOptions(_message.Message):
     MAX_MEGAPIXELS_FIELD_NUMBER: _builtins.int
     CHROMA_KEY_FIELD_NUMBER: _builtins.int
     FLAT_BACKGROUND_FIELD_NUMBER: _builtins.int
+    CUDA_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model name as ListModels gives it. Default: the server's default model."""
     output: Global___Output.ValueType
@@ -1042,6 +1049,10 @@ class RemoveOptions(_message.Message):
     def flat_background(self) -> Global___FlatBackground:
         """Drawings, logos and screenshots on flat paper."""
 
+    @_builtins.property
+    def cuda_memory_output(self) -> _image_pb2.CudaMemoryRange:
+        """As shared_memory_output, for a range of a GPU's memory; at most one of the two."""
+
     def __init__(
         self,
         *,
@@ -1062,10 +1073,11 @@ class RemoveOptions(_message.Message):
         max_megapixels: _builtins.float = ...,
         chroma_key: Global___ChromaKey | None = ...,
         flat_background: Global___FlatBackground | None = ...,
+        cuda_memory_output: _image_pb2.CudaMemoryRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "cuda_memory_output", b"cuda_memory_output", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "chroma_key", b"chroma_key", "crop", b"crop", "cuda_memory_output", b"cuda_memory_output", "edges", b"edges", "flat_background", b"flat_background", "foreground", b"foreground", "format", b"format", "keep_metadata", b"keep_metadata", "max_megapixels", b"max_megapixels", "model", b"model", "output", b"output", "quality", b"quality", "shadow", b"shadow", "shared_memory_output", b"shared_memory_output", "subject", b"subject", "temporal", b"temporal", "tensor", b"tensor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

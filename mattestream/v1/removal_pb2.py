@@ -27,15 +27,15 @@ from mattestream.v1 import options_pb2 as mattestream_dot_v1_dot_options__pb2
 from mattestream.v1 import report_pb2 as mattestream_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmattestream/v1/removal.proto\x12\x0emattestream.v1\x1a\x1amattestream/v1/image.proto\x1a\x1cmattestream/v1/options.proto\x1a\x1bmattestream/v1/report.proto\"e\n\rRemoveRequest\x12$\n\x05image\x18\x01 \x01(\x0b\x32\x15.mattestream.v1.Image\x12.\n\x07options\x18\x02 \x01(\x0b\x32\x1d.mattestream.v1.RemoveOptions\"`\n\x0eRemoveResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.mattestream.v1.Result\x12&\n\x06report\x18\x02 \x01(\x0b\x32\x16.mattestream.v1.Report\"\xa5\x01\n\x0cStreamConfig\x12.\n\x07options\x18\x01 \x01(\x0b\x32\x1d.mattestream.v1.RemoveOptions\x12*\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x18.mattestream.v1.Delivery\x12\x0e\n\x06window\x18\x03 \x01(\r\x12\x11\n\tresume_id\x18\x04 \x01(\t\x12\x16\n\x0eskip_unchanged\x18\x05 \x01(\x08\"\x8d\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12$\n\x05image\x18\x03 \x01(\x0b\x32\x15.mattestream.v1.Image\x12?\n\x14shared_memory_output\x18\x04 \x01(\x0b\x32!.mattestream.v1.SharedMemoryRange\"x\n\x13RemoveStreamRequest\x12.\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.mattestream.v1.StreamConfigH\x00\x12&\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x15.mattestream.v1.FrameH\x00\x42\t\n\x07message\"\x9b\x01\n\rStreamStarted\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\r\x12(\n\x05model\x18\x03 \x01(\x0b\x32\x19.mattestream.v1.ModelUsed\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\x12\x1a\n\rlast_frame_id\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_last_frame_id\"N\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xdc\x01\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ropped_before\x18\x03 \x01(\r\x12(\n\x06result\x18\x04 \x01(\x0b\x32\x16.mattestream.v1.ResultH\x00\x12&\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.mattestream.v1.ErrorH\x00\x12&\n\x06report\x18\x06 \x01(\x0b\x32\x16.mattestream.v1.Report\x12\x11\n\tunchanged\x18\x07 \x01(\x08\x42\t\n\x07outcome\"\x81\x01\n\x14RemoveStreamResponse\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.mattestream.v1.StreamStartedH\x00\x12,\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1b.mattestream.v1.FrameResultH\x00\x42\t\n\x07message\"\xad\x01\n\x0eSegmentRequest\x12$\n\x05image\x18\x01 \x01(\x0b\x32\x15.mattestream.v1.Image\x12(\n\x07subject\x18\x02 \x01(\x0b\x32\x17.mattestream.v1.Subject\x12\r\n\x05model\x18\x03 \x01(\t\x12&\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x16.mattestream.v1.Format\x12\x14\n\x0cmax_subjects\x18\x05 \x01(\r\"y\n\rSubjectResult\x12%\n\x05\x61lpha\x18\x01 \x01(\x0b\x32\x16.mattestream.v1.Result\x12 \n\x03\x62ox\x18\x02 \x01(\x0b\x32\x13.mattestream.v1.Box\x12\x10\n\x08\x63overage\x18\x03 \x01(\x02\x12\r\n\x05score\x18\x04 \x01(\x02\"j\n\x0fSegmentResponse\x12/\n\x08subjects\x18\x01 \x03(\x0b\x32\x1d.mattestream.v1.SubjectResult\x12&\n\x06report\x18\x02 \x01(\x0b\x32\x16.mattestream.v1.Report*P\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45LIVERY_IN_ORDER\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_LATEST\x10\x02\x32\x8e\x02\n\x18\x42\x61\x63kgroundRemovalService\x12G\n\x06Remove\x12\x1d.mattestream.v1.RemoveRequest\x1a\x1e.mattestream.v1.RemoveResponse\x12]\n\x0cRemoveStream\x12#.mattestream.v1.RemoveStreamRequest\x1a$.mattestream.v1.RemoveStreamResponse(\x01\x30\x01\x12J\n\x07Segment\x12\x1e.mattestream.v1.SegmentRequest\x1a\x1f.mattestream.v1.SegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmattestream/v1/removal.proto\x12\x0emattestream.v1\x1a\x1amattestream/v1/image.proto\x1a\x1cmattestream/v1/options.proto\x1a\x1bmattestream/v1/report.proto\"e\n\rRemoveRequest\x12$\n\x05image\x18\x01 \x01(\x0b\x32\x15.mattestream.v1.Image\x12.\n\x07options\x18\x02 \x01(\x0b\x32\x1d.mattestream.v1.RemoveOptions\"`\n\x0eRemoveResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.mattestream.v1.Result\x12&\n\x06report\x18\x02 \x01(\x0b\x32\x16.mattestream.v1.Report\"\xa5\x01\n\x0cStreamConfig\x12.\n\x07options\x18\x01 \x01(\x0b\x32\x1d.mattestream.v1.RemoveOptions\x12*\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x18.mattestream.v1.Delivery\x12\x0e\n\x06window\x18\x03 \x01(\r\x12\x11\n\tresume_id\x18\x04 \x01(\t\x12\x16\n\x0eskip_unchanged\x18\x05 \x01(\x08\"\xca\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12$\n\x05image\x18\x03 \x01(\x0b\x32\x15.mattestream.v1.Image\x12?\n\x14shared_memory_output\x18\x04 \x01(\x0b\x32!.mattestream.v1.SharedMemoryRange\x12;\n\x12\x63uda_memory_output\x18\x05 \x01(\x0b\x32\x1f.mattestream.v1.CudaMemoryRange\"x\n\x13RemoveStreamRequest\x12.\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1c.mattestream.v1.StreamConfigH\x00\x12&\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x15.mattestream.v1.FrameH\x00\x42\t\n\x07message\"\x9b\x01\n\rStreamStarted\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\r\x12(\n\x05model\x18\x03 \x01(\x0b\x32\x19.mattestream.v1.ModelUsed\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\x12\x1a\n\rlast_frame_id\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_last_frame_id\"N\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xdc\x01\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ropped_before\x18\x03 \x01(\r\x12(\n\x06result\x18\x04 \x01(\x0b\x32\x16.mattestream.v1.ResultH\x00\x12&\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.mattestream.v1.ErrorH\x00\x12&\n\x06report\x18\x06 \x01(\x0b\x32\x16.mattestream.v1.Report\x12\x11\n\tunchanged\x18\x07 \x01(\x08\x42\t\n\x07outcome\"\x81\x01\n\x14RemoveStreamResponse\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.mattestream.v1.StreamStartedH\x00\x12,\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1b.mattestream.v1.FrameResultH\x00\x42\t\n\x07message\"\xad\x01\n\x0eSegmentRequest\x12$\n\x05image\x18\x01 \x01(\x0b\x32\x15.mattestream.v1.Image\x12(\n\x07subject\x18\x02 \x01(\x0b\x32\x17.mattestream.v1.Subject\x12\r\n\x05model\x18\x03 \x01(\t\x12&\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x16.mattestream.v1.Format\x12\x14\n\x0cmax_subjects\x18\x05 \x01(\r\"y\n\rSubjectResult\x12%\n\x05\x61lpha\x18\x01 \x01(\x0b\x32\x16.mattestream.v1.Result\x12 \n\x03\x62ox\x18\x02 \x01(\x0b\x32\x13.mattestream.v1.Box\x12\x10\n\x08\x63overage\x18\x03 \x01(\x02\x12\r\n\x05score\x18\x04 \x01(\x02\"j\n\x0fSegmentResponse\x12/\n\x08subjects\x18\x01 \x03(\x0b\x32\x1d.mattestream.v1.SubjectResult\x12&\n\x06report\x18\x02 \x01(\x0b\x32\x16.mattestream.v1.Report*P\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45LIVERY_IN_ORDER\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_LATEST\x10\x02\x32\x8e\x02\n\x18\x42\x61\x63kgroundRemovalService\x12G\n\x06Remove\x12\x1d.mattestream.v1.RemoveRequest\x1a\x1e.mattestream.v1.RemoveResponse\x12]\n\x0cRemoveStream\x12#.mattestream.v1.RemoveStreamRequest\x1a$.mattestream.v1.RemoveStreamResponse(\x01\x30\x01\x12J\n\x07Segment\x12\x1e.mattestream.v1.SegmentRequest\x1a\x1f.mattestream.v1.SegmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mattestream.v1.removal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERY']._serialized_start=1770
-  _globals['_DELIVERY']._serialized_end=1850
+  _globals['_DELIVERY']._serialized_start=1831
+  _globals['_DELIVERY']._serialized_end=1911
   _globals['_REMOVEREQUEST']._serialized_start=135
   _globals['_REMOVEREQUEST']._serialized_end=236
   _globals['_REMOVERESPONSE']._serialized_start=238
@@ -43,23 +43,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMCONFIG']._serialized_start=337
   _globals['_STREAMCONFIG']._serialized_end=502
   _globals['_FRAME']._serialized_start=505
-  _globals['_FRAME']._serialized_end=646
-  _globals['_REMOVESTREAMREQUEST']._serialized_start=648
-  _globals['_REMOVESTREAMREQUEST']._serialized_end=768
-  _globals['_STREAMSTARTED']._serialized_start=771
-  _globals['_STREAMSTARTED']._serialized_end=926
-  _globals['_ERROR']._serialized_start=928
-  _globals['_ERROR']._serialized_end=1006
-  _globals['_FRAMERESULT']._serialized_start=1009
-  _globals['_FRAMERESULT']._serialized_end=1229
-  _globals['_REMOVESTREAMRESPONSE']._serialized_start=1232
-  _globals['_REMOVESTREAMRESPONSE']._serialized_end=1361
-  _globals['_SEGMENTREQUEST']._serialized_start=1364
-  _globals['_SEGMENTREQUEST']._serialized_end=1537
-  _globals['_SUBJECTRESULT']._serialized_start=1539
-  _globals['_SUBJECTRESULT']._serialized_end=1660
-  _globals['_SEGMENTRESPONSE']._serialized_start=1662
-  _globals['_SEGMENTRESPONSE']._serialized_end=1768
-  _globals['_BACKGROUNDREMOVALSERVICE']._serialized_start=1853
-  _globals['_BACKGROUNDREMOVALSERVICE']._serialized_end=2123
+  _globals['_FRAME']._serialized_end=707
+  _globals['_REMOVESTREAMREQUEST']._serialized_start=709
+  _globals['_REMOVESTREAMREQUEST']._serialized_end=829
+  _globals['_STREAMSTARTED']._serialized_start=832
+  _globals['_STREAMSTARTED']._serialized_end=987
+  _globals['_ERROR']._serialized_start=989
+  _globals['_ERROR']._serialized_end=1067
+  _globals['_FRAMERESULT']._serialized_start=1070
+  _globals['_FRAMERESULT']._serialized_end=1290
+  _globals['_REMOVESTREAMRESPONSE']._serialized_start=1293
+  _globals['_REMOVESTREAMRESPONSE']._serialized_end=1422
+  _globals['_SEGMENTREQUEST']._serialized_start=1425
+  _globals['_SEGMENTREQUEST']._serialized_end=1598
+  _globals['_SUBJECTRESULT']._serialized_start=1600
+  _globals['_SUBJECTRESULT']._serialized_end=1721
+  _globals['_SEGMENTRESPONSE']._serialized_start=1723
+  _globals['_SEGMENTRESPONSE']._serialized_end=1829
+  _globals['_BACKGROUNDREMOVALSERVICE']._serialized_start=1914
+  _globals['_BACKGROUNDREMOVALSERVICE']._serialized_end=2184
 # @@protoc_insertion_point(module_scope)

@@ -167,6 +167,7 @@ class Frame(_message.Message):
     PTS_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
+    CUDA_MEMORY_OUTPUT_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """The caller's number of the frame, handed back with its result. Any value; it need not be unique."""
     pts: _builtins.int
@@ -181,6 +182,10 @@ class Frame(_message.Message):
         its frame is answered, so a window of n needs n of them.
         """
 
+    @_builtins.property
+    def cuda_memory_output(self) -> _image_pb2.CudaMemoryRange:
+        """The same for a range of a GPU's memory; at most one of the two."""
+
     def __init__(
         self,
         *,
@@ -188,10 +193,11 @@ class Frame(_message.Message):
         pts: _builtins.int = ...,
         image: _image_pb2.Image | None = ...,
         shared_memory_output: _image_pb2.SharedMemoryRange | None = ...,
+        cuda_memory_output: _image_pb2.CudaMemoryRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "shared_memory_output", b"shared_memory_output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cuda_memory_output", b"cuda_memory_output", "image", b"image", "shared_memory_output", b"shared_memory_output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_id", b"frame_id", "image", b"image", "pts", b"pts", "shared_memory_output", b"shared_memory_output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuda_memory_output", b"cuda_memory_output", "frame_id", b"frame_id", "image", b"image", "pts", b"pts", "shared_memory_output", b"shared_memory_output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

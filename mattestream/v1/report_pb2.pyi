@@ -146,7 +146,7 @@ Global___Timings: _TypeAlias = Timings  # noqa: Y015
 
 @_typing.final
 class Copies(_message.Message):
-    """Copies between host and device memory for this image. All zero on a CPU."""
+    """Copies between host and device memory, and within the device, for this image. All zero on a CPU."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -154,6 +154,8 @@ class Copies(_message.Message):
     HOST_TO_DEVICE_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_TO_HOST_FIELD_NUMBER: _builtins.int
     DEVICE_TO_HOST_BYTES_FIELD_NUMBER: _builtins.int
+    DEVICE_TO_DEVICE_FIELD_NUMBER: _builtins.int
+    DEVICE_TO_DEVICE_BYTES_FIELD_NUMBER: _builtins.int
     host_to_device: _builtins.int
     """Number of host-to-device copies."""
     host_to_device_bytes: _builtins.int
@@ -162,6 +164,10 @@ class Copies(_message.Message):
     """Number of device-to-host copies."""
     device_to_host_bytes: _builtins.int
     """Bytes in them."""
+    device_to_device: _builtins.int
+    """Number of copies within the device's memory: of pixels out of a caller's, of results into it."""
+    device_to_device_bytes: _builtins.int
+    """Bytes in them."""
     def __init__(
         self,
         *,
@@ -169,10 +175,12 @@ class Copies(_message.Message):
         host_to_device_bytes: _builtins.int = ...,
         device_to_host: _builtins.int = ...,
         device_to_host_bytes: _builtins.int = ...,
+        device_to_device: _builtins.int = ...,
+        device_to_device_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_to_host", b"device_to_host", "device_to_host_bytes", b"device_to_host_bytes", "host_to_device", b"host_to_device", "host_to_device_bytes", b"host_to_device_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_to_device", b"device_to_device", "device_to_device_bytes", b"device_to_device_bytes", "device_to_host", b"device_to_host", "device_to_host_bytes", b"device_to_host_bytes", "host_to_device", b"host_to_device", "host_to_device_bytes", b"host_to_device_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

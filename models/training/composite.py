@@ -7,7 +7,7 @@ square, as the server stretches them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from models.training.data import U8, Picture, Pool
 from models.training.ground import cast_shadow, flat_ground, floor_shadow, studio_ground
 from models.training.jitter import blur, degrade, recolour
 from models.training.subject import Layer, from_cutout, from_photo, lift, match_light, place
-from models.training.view import random_view
+from models.training.view import beside, random_view
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -27,7 +27,8 @@ Rng = np.random.Generator
 class Mix:
     """Shares of the kinds of sample (they need not add up to 1) and of the sources.
 
-    `lifted` is the share of composed subjects that come from masked photos and not from cut-outs.
+    `lifted` is the share of composed subjects that come from masked photos and not from cut-outs,
+    `beside` that of grounds which are a strip beside the subject of a masked photo.
     """
 
     photo: float
@@ -38,6 +39,8 @@ class Mix:
     photo_sources: dict[str, float]
     lifted_sources: dict[str, float]
     cutout_sources: dict[str, float]
+    beside: float = 0.0
+    beside_sources: dict[str, float] = field(default_factory=dict)
 
 
 class Sampler:
@@ -50,6 +53,7 @@ class Sampler:
         self.photo_sources = shares(mix.photo_sources, pool.photos)
         self.lifted_sources = shares(mix.lifted_sources, pool.photos)
         self.cutout_sources = shares(mix.cutout_sources, pool.cutouts)
+        self.beside_sources = shares(mix.beside_sources, pool.photos) if mix.beside else {}
 
     def sample(self, index: int, side: int) -> tuple[U8, U8]:
         """RGB (S, S, 3) and target maps (S, S, 4), uint8; see `targets` for the maps."""
@@ -86,7 +90,11 @@ class Sampler:
             return flat_ground(rng, side)
         crowded = subjects_behind and pick > 0.85 and self.pool.plain
         source = self.pool.plain if crowded else self.pool.backgrounds
-        ground, _ = random_view(rng, source[rng.integers(len(source))], side)
+        picture = source[rng.integers(len(source))]
+        if self.beside_sources and not crowded and rng.random() < self.mix.beside:
+            strip = beside(rng, draw(rng, self.pool.photos, self.beside_sources))
+            picture = strip or picture
+        ground, _ = random_view(rng, picture, side)
         if rng.random() < 0.3:  # shallow depth of field
             ground = blur(ground, rng.uniform(0.005, 0.03) * side)
         return ground

@@ -53,7 +53,7 @@ class TrainConfig:
     cache_side_px: int
     processes: int  # a team of equal ones, see team.py
     threads: int  # of each process
-    bfloat16: bool
+    bfloat16: bool  # autocast, where the processor gains by it
     resident: bool  # pictures and samples on the training device, see device_sampler.py
     width: Width
     schedule: Schedule

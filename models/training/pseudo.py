@@ -1,14 +1,17 @@
 """Masks that a trained network gives to photos without one, for a second round of training.
 
 Run by a person: `python -m models.training.pseudo --checkpoint RUN_DIR/last.pt
---data ../shared/data --out FOLDER`; then `train.py --pseudo FOLDER` learns from them too.
-Only pictures on which six views of the network agree are kept.
+--data ../shared/data --out FOLDER`, or with `--model matte-m` in the checkpoint's place, a released
+model that teaches; then `train.py --pseudo FOLDER` learns from them too. Only pictures on which the
+views (six of a network; those that a released model takes itself) agree are kept.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels import cpu
+from models.model import Model
+from models.registry import BUILTIN_DIR, Registry
 from models.training.data import U8, Picture, Pool, load_pool, read_image, read_manifest, select
 from models.training.network import MatteNet
 from models.training.trainer import normalise
@@ -43,19 +49,29 @@ def consensus(net: MatteNet, rgb: U8) -> F32:
     return total / len(SIDES_PX)
 
 
-def is_sure(probability: F32) -> bool:
+def released(model: Model, rgb: U8) -> F32:
+    """A released model's alpha (H, W) in [0, 1], by the server's own way."""
+    h, w = rgb.shape[:2]
+    alphas = model.run(model.prepare(rgb))
+    alpha = cpu.alpha_to_source(alphas[0], w, h, fit=model.manifest.fit)
+    return alpha.astype(np.float32) / np.float32(255.0)
+
+
+def is_sure(probability: F32, sure: float = SURE) -> bool:
     """True when the views agree and the subject is neither nothing nor nearly everything."""
     area = float((probability > 0.5).mean())
-    return AREA[0] <= area <= AREA[1] and float(np.abs(probability - 0.5).mean()) >= SURE
+    return AREA[0] <= area <= AREA[1] and float(np.abs(probability - 0.5).mean()) >= sure
 
 
-def label(net: MatteNet, pictures: list[Picture], out_dir: Path) -> int:
+def label(
+    teach: Callable[[U8], F32], pictures: list[Picture], out_dir: Path, sure: float = SURE
+) -> int:
     """Writes `<stem>.png`, 8-bit probability, for every sure picture; returns how many."""
     out_dir.mkdir(parents=True, exist_ok=True)
     kept = 0
     for picture in pictures:
-        probability = consensus(net, picture.rgb)
-        if is_sure(probability):
+        probability = teach(picture.rgb)
+        if is_sure(probability, sure):
             levels = np.round(probability * 255.0).astype(np.uint8)
             cv2.imwrite(str(out_dir / f"{Path(picture.row.file).stem}.png"), levels)
             kept += 1
@@ -88,7 +104,10 @@ def main() -> None:
     from models.training.export import net_from  # here, because it needs onnx as well
 
     parser = argparse.ArgumentParser(description="Label photos that have no mask.")
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    teacher = parser.add_mutually_exclusive_group(required=True)
+    teacher.add_argument("--checkpoint", type=Path)
+    teacher.add_argument("--model", help="name of a released model")
+    parser.add_argument("--sure", type=float, default=SURE, help="mean |p - 0.5| to be kept")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--tiers", default="AB", help="letters, as in AB")
     parser.add_argument("--side", type=int, default=384, help="the run's cache_side_px")
@@ -98,7 +117,13 @@ def main() -> None:
     rows = select(read_manifest(args.data), "train", args.tiers)
     plain = [row for row in rows if row.folder == "images" and not row.has_mask]
     pictures = load_pool(args.data, plain, args.side).plain
-    kept = label(net_from(args.checkpoint).eval(), pictures, args.out)
+    if args.model:
+        model = Registry([], shipped_dirs=(BUILTIN_DIR,)).load(args.model)
+        assert isinstance(model, Model)  # no target was named, so it runs on the CPU
+        teach = partial(released, model)
+    else:
+        teach = partial(consensus, net_from(args.checkpoint).eval())
+    kept = label(teach, pictures, args.out, args.sure)
     print(f"{kept} of {len(pictures)} photos labelled in {args.out}")
 
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from models.training.pseudo import add_pseudo
 from models.training.resident import make_resident
 from models.training.scenes import SceneSampler
 from models.training.team import Team, join, leave
-from models.training.trainer import Trainer, build_net
+from models.training.trainer import Trainer, bfloat16_pays, build_net
 from models.training.validation import to_chw, validate, validate_scenes
 
 LOG_FIELDS = [
@@ -160,6 +160,11 @@ def open_source(run: Run, team: Team) -> Callable[[Phase, Trainer], Iterator[tup
         return lambda phase, trainer: batches(sampler, phase, trainer.samples, team)
     if config.kind != "matte":
         raise ValueError(f"kind '{config.kind}' has no resident samples yet: set resident = false")
+    if config.mix.beside:
+        raise ValueError(
+            f"mix.beside is {config.mix.beside}: resident grounds hold no strips yet, so set it to "
+            f"0, or resident = false"
+        )
     resident = make_resident(run.pool, config.mix, config.cache_side_px, torch.device(run.device))
     print(f"{resident.bytes_held / 1e9:.2f} GB of pictures on {run.device}", flush=True)
     on_device = DeviceSampler(resident, config.mix, config.seed)
@@ -230,6 +235,8 @@ def prepare(args: argparse.Namespace) -> Run:
     """The configuration and the pictures in memory; writes `run.json`."""
     raw = tomllib.loads(args.config.read_text(encoding="utf-8"))
     config = config_from(raw)
+    if config.bfloat16 and args.device == "cpu" and not bfloat16_pays():
+        config = replace(config, bfloat16=False)
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.resume:
         (args.out / "log.csv").unlink(missing_ok=True)
@@ -246,6 +253,7 @@ def prepare(args: argparse.Namespace) -> Run:
         "config": raw,
         "started_from": str(args.start) if args.start else None,
         "parameters": parameters_count(build_net(config)),
+        "bfloat16": config.bfloat16,
         "data_sha256": data_digest(data),
         "data_rows": len(rows),
         "train_pictures": pictures,

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ TURNED = 0.2  # share of views that are rotated
 CROPPED = 0.75
 TIGHT = 0.15  # share of views that are cut close around the subject, as product photos are
 MARGIN = (0.02, 0.35)  # of the subject's box, left around it by a tight crop
+OUTSIDE_PX = 96  # narrower strips beside a subject are too coarse to stand for a picture
 
 
 def random_view(rng: Rng, picture: Picture, side: int) -> tuple[F32, F32]:
@@ -77,6 +80,27 @@ def tight_crop(rng: Rng, rgb: U8, mask: U8) -> tuple[U8, U8]:
     x0, x1 = max(0, int(left - room[0])), min(w, int(right + room[1]))
     y0, y1 = max(0, int(top - room[2])), min(h, int(bottom + room[3]))
     return rgb[y0:y1, x0:x1], mask[y0:y1, x0:x1]
+
+
+def beside(rng: Rng, photo: Picture) -> Picture | None:
+    """A strip of a masked photo beside its subject, without it; None where none is wide enough.
+
+    Real photos have far more kinds of ground than there are pictures of grounds alone.
+    """
+    if photo.alpha is None:
+        return None
+    seen = photo.alpha > 8
+    columns, rows = np.nonzero(seen.any(axis=0))[0], np.nonzero(seen.any(axis=1))[0]
+    if len(columns) == 0:
+        return None
+    h, w = seen.shape
+    left, right, top, bottom = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    strips = [(0, h, 0, left), (0, h, right, w), (0, top, 0, w), (bottom, h, 0, w)]
+    wide = [s for s in strips if min(s[1] - s[0], s[3] - s[2]) >= OUTSIDE_PX]
+    if not wide:
+        return None
+    y0, y1, x0, x1 = wide[rng.integers(len(wide))]
+    return replace(photo, rgb=photo.rgb[y0:y1, x0:x1], alpha=None)
 
 
 def stretch(image: U8, side: int) -> U8:

@@ -43,6 +43,13 @@ class Decoded:
     icc: bytes | None = None  # a profile for RGB, 128 bytes to 4 MiB
     dpi: tuple[float, float] | None = None  # dots per inch across and down
     notes: tuple[str, ...] = ()  # sentences for the report
+    full_size: tuple[int, int] | None = None  # columns and rows, where `rgb` was decoded smaller
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the picture, upright."""
+        height, width = self.rgb.shape[:2]
+        return self.full_size or (width, height)
 
 
 @dataclass(slots=True)
@@ -63,6 +70,7 @@ def decode(
     *,
     keep_metadata: bool = False,
     room: Room | None = None,
+    least: tuple[int, int] | None = None,
 ) -> Decoded:
     """The first frame of `source`, turned upright, 8 bits a sample.
 
@@ -72,6 +80,8 @@ def decode(
         keep_metadata: read the ICC profile and the resolution too.
         room: asked for the memory that a JPEG is decoded into, at most once, with its bytes as
             RGB; the result lies there when no turning was needed.
+        least: columns and rows that are enough for the caller: a JPEG may be decoded smaller, down
+            to these, which saves a fifth of its time; None: full size.
 
     Raises:
         ImageRejected: one of its subclasses, with a sentence for the caller. Nothing else comes out
@@ -86,7 +96,7 @@ def decode(
     check_limits(header, limits)
     match header.format:
         case "jpeg":
-            stored = _decode_jpeg(source.data, room)
+            stored = _decode_jpeg(source.data, room, least)
         case "png":
             stored = _decode_png(source.data, keep_metadata=keep_metadata)
         case _:
@@ -101,23 +111,30 @@ def decode(
         dpi = stored.dpi or stored.exif.dpi
         if dpi is not None and swaps_sides(turn):
             dpi = (dpi[1], dpi[0])
+    rgb = upright(stored.rgb, turn)
+    full = (header.height, header.width) if swaps_sides(turn) else (header.width, header.height)
+    is_smaller = least is not None and header.format == "jpeg" and rgb.shape[1::-1] != full
     return Decoded(
-        rgb=upright(stored.rgb, turn),
+        rgb=rgb,
         alpha=None if stored.alpha is None else upright(stored.alpha, turn),
         format=header.format,
         icc=icc,
         dpi=dpi,
         notes=notes,
+        full_size=full if is_smaller else None,
     )
 
 
-def _decode_jpeg(data: bytes, room: Room | None) -> _Stored:
+def _decode_jpeg(data: bytes, room: Room | None, least: tuple[int, int] | None) -> _Stored:
     markers = read_markers(data)
-    rgb, notes = decode_jpeg(data, markers, room)
+    exif = read_exif(markers.exif)
+    if least is not None and swaps_sides(exif.orientation):
+        least = least[::-1]
+    rgb, notes = decode_jpeg(data, markers, room, least)
     icc = markers.icc
     if markers.components == 4 and icc:
         notes += (pillow.CMYK_NOTE,)
-    return _Stored(rgb, None, read_exif(markers.exif), icc, markers.dpi, notes)
+    return _Stored(rgb, None, exif, icc, markers.dpi, notes)
 
 
 def _decode_png(data: bytes, *, keep_metadata: bool) -> _Stored:

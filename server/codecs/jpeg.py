@@ -118,7 +118,10 @@ def _take(found: Markers, marker: int, data: bytes, start: int, end: int) -> Non
 
 
 def decode_jpeg(
-    data: bytes, markers: Markers, room: Room | None = None
+    data: bytes,
+    markers: Markers,
+    room: Room | None = None,
+    least: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """RGB pixels (H, W, 3) uint8 as stored (orientation not applied), and notes for the caller.
 
@@ -126,6 +129,8 @@ def decode_jpeg(
         data: the whole file.
         markers: what `read_markers` found in it.
         room: memory for the pixels; None: they get their own. Not asked for CMYK.
+        least: columns and rows that are enough, as stored: the picture may come out smaller, down
+            to these; None: it does not.
 
     Raises:
         ImageDamaged: cut off or broken; libjpeg would fill the rest with grey, which no caller
@@ -150,13 +155,28 @@ def decode_jpeg(
     buffer = None
     if room is not None and markers.components != 4:
         buffer = room(3 * markers.width * markers.height)
+    columns, rows = (0, 0) if least is None else _halved(markers, least)
     try:
-        pixels = simplejpeg.decode_jpeg(data, colorspace, strict=True, buffer=buffer)
+        pixels = simplejpeg.decode_jpeg(
+            data, colorspace, strict=True, buffer=buffer, min_width=columns, min_height=rows
+        )
     except ValueError as error:
         pixels, notes = _decode_again(data, markers, colorspace, str(error))
     if markers.components == 4:
         return _cmyk_to_rgb(pixels, inverted=markers.adobe), notes
     return pixels, notes
+
+
+def _halved(markers: Markers, least: tuple[int, int]) -> tuple[int, int]:
+    """Columns and rows at half, a quarter or an eighth of the size, not below `least`: the scales
+    that libjpeg-turbo has fast code for.
+    """
+    columns, rows = markers.width, markers.height
+    for part in (8, 4, 2):
+        smaller = -(-columns // part), -(-rows // part)
+        if smaller[0] >= least[0] and smaller[1] >= least[1]:
+            return smaller
+    return columns, rows
 
 
 def _decode_again(

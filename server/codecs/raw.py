@@ -8,6 +8,7 @@ faster at 1080p, but knows BT.601 video range only and lifts luma below 16 to 16
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -55,11 +56,28 @@ def planes(source: RawSource, *, nbytes: int | None = None) -> tuple[Plane, ...]
     Raises:
         RawLayoutWrong: with both numbers, what they are of, and what to do.
     """
-    width, height, name = source.width, source.height, source.format.name
+    found = _planes(source.format, source.width, source.height, source.strides)
+    wanted = found[-1].start + found[-1].rows * found[-1].stride
+    came = memoryview(source.data).nbytes if nbytes is None else nbytes
+    if came != wanted:
+        strides = ", ".join(str(plane.stride) for plane in found)
+        raise RawLayoutWrong(
+            f"raw {source.format.name} of {source.width}x{source.height} with strides {strides} is"
+            f" {wanted} bytes, {came} came: send whole rows of every plane, padding included"
+        )
+    return found
+
+
+@lru_cache(maxsize=256)  # a stream's frames are all alike, and each is looked at twice
+def _planes(
+    pixels: PixelFormat, width: int, height: int, strides: tuple[int, ...]
+) -> tuple[Plane, ...]:
+    """The planes of a layout, whole rows one behind the other; raises as `planes`."""
+    name = pixels.name
     if width < 1 or height < 1:
         raise RawLayoutWrong(f"raw {name} is {width}x{height}: width and height must be 1 or more")
     half = (width // 2, height // 2)
-    match source.format:
+    match pixels:
         case PixelFormat.NV12:
             shapes = [(width, height, 1), (*half, 2)]
         case PixelFormat.I420:
@@ -75,7 +93,7 @@ def planes(source: RawSource, *, nbytes: int | None = None) -> tuple[Plane, ...]
             f"raw {name} is {width}x{height}: width and height must be even, crop or pad it by 1"
         )
     tight = tuple(columns * samples for columns, _, samples in shapes)
-    strides = source.strides or tight
+    strides = strides or tight
     if len(strides) != len(tight):
         raise RawLayoutWrong(
             f"raw {name} came with {len(strides)} strides, it has {len(tight)} planes:"
@@ -92,12 +110,6 @@ def planes(source: RawSource, *, nbytes: int | None = None) -> tuple[Plane, ...]
     for (columns, rows, samples), stride in zip(shapes, strides, strict=True):
         found.append(Plane(rows, columns, samples, stride, start))
         start += rows * stride
-    came = memoryview(source.data).nbytes if nbytes is None else nbytes
-    if came != start:
-        raise RawLayoutWrong(
-            f"raw {name} of {width}x{height} with strides {', '.join(map(str, strides))} is"
-            f" {start} bytes, {came} came: send whole rows of every plane, padding included"
-        )
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from mattestream.v1 import image_pb2, options_pb2, removal_pb2, report_pb2
 from server.admission import Permit
 from server.calls import current_call
 from server.deadline import Deadline
-from server.job import Options, Source
+from server.job import EncodedSource, Options, Source
 from server.option_rules import InvalidOption
 from server.options import read_options, read_source
 from server.remover import Job, Remover
@@ -107,14 +107,17 @@ class Door:
             InvalidOption, NotBuilt, ImageRejected, Overloaded, ...: see `server.errors`.
         """
         call = current_call()
-        message = image_pb2.Image(encoded=image) if isinstance(image, bytes) else image
-        _refuse_shared_memory(message, "image")
+        if isinstance(image, bytes):
+            source: Source = EncodedSource(image)  # a message would copy it twice
+        else:
+            _refuse_shared_memory(image, "image")
+            source = read_source(image)
         if options.HasField("shared_memory_output"):
             raise _no_shared_memory("option shared_memory_output")
         report = report_pb2.Report(request_id=call.request_id)
         result = image_pb2.Result()
         job = Job(
-            read_source(message),
+            source,
             read_options(options, stream=False),
             Deadline.after(deadline_s or self._default_deadline_s, self._clock),
             self._clock(),

@@ -137,7 +137,7 @@ def improve() -> Json:
 _REMBG_FIELDS: Json = {
     "model": {
         "type": "string",
-        "description": "A loaded model; the server's default.",
+        "description": "A loaded model, by rembg's name or ours; the server's default.",
     },
     "a": {"type": "boolean", "description": "Refine the edge."},
     "af": {"type": "integer", "minimum": 0, "maximum": 255},

@@ -7,6 +7,7 @@ body, or as base64 in JSON. Routes are made by `server.gateway.gateway`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -22,12 +23,14 @@ from server.gateway.door import Door, Removed
 from server.gateway.errors import BadRequest, WrongMediaType
 from server.gateway.exchange import Exchange
 from server.gateway.intake import whole
+from server.gateway.long_text import LONG_BYTES, put_back, take_out
 from server.gateway.pictures import size_of
 
 REPORT = "X-Mattestream-Report"
 RESULT = "X-Mattestream-Result"
 # Proxies and clients take 8 KiB of headers together.
 MAX_HEADER_CHARS = 5000
+_OPTIONS = "options"
 # Files of a form that stand for pictures within the options.
 _FORM_FILES = ("background", "mask", "trimap")
 
@@ -52,9 +55,10 @@ class OwnApi:
     async def remove(self, exchange: Exchange) -> Response:
         """POST /v1/remove: a picture and options in, the result out."""
         asked = removal_pb2.RemoveRequest()
-        await self._read(exchange, asked, asked.options, "options")
-        exchange.weigh(await _megapixels(asked.image))
-        removed = await exchange.while_connected(self._door.remove(asked.image, asked.options))
+        picture = await self._read(exchange, asked, asked.options)
+        image = asked.image if picture is None else picture
+        exchange.weigh(await _megapixels(image))
+        removed = await exchange.while_connected(self._door.remove(image, asked.options))
         try:
             if wants_json(exchange.request):
                 return _json_answer(removed)
@@ -66,7 +70,9 @@ class OwnApi:
     async def segment(self, exchange: Exchange) -> Response:
         """POST /v1/segment: a picture in, its subjects out, as JSON."""
         asked = removal_pb2.SegmentRequest()
-        await self._read(exchange, asked, asked, "options")
+        picture = await self._read(exchange, asked, asked)
+        if picture is not None:
+            asked.image.encoded = picture
         exchange.weigh(await _megapixels(asked.image))
         segmented = await exchange.while_connected(self._door.segment(asked))
         try:
@@ -80,33 +86,31 @@ class OwnApi:
         """GET /v1/models: every model, loaded or not."""
         return JSONResponse(to_json(await self._list_models()))
 
-    async def _read(
-        self, exchange: Exchange, asked: Message, options: Message, options_name: str
-    ) -> None:
-        """Fills the request from whatever came.
+    async def _read(self, exchange: Exchange, asked: Message, options: Message) -> bytes | None:
+        """The picture's bytes, or None where the request message holds the picture; fills the
+        messages from whatever came.
 
         Args:
             exchange: its body not read yet.
             asked: the whole request message, for JSON bodies.
             options: the part of it that a form's JSON, or the query's, is read into.
-            options_name: of that field.
         """
         request = exchange.request
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
             data = await whole(request, self._max_body_bytes, exchange.hold)
-            from_json(read_json(data), asked)
-            return
+            await _fill(asked, data)
+            return None
         if kind == "multipart/form-data":
             form = await read_form(request, self._max_body_bytes, exchange.hold)
-            form.refuse_others(("image", options_name, *_FORM_FILES))
+            form.refuse_others(("image", _OPTIONS, *_FORM_FILES))
             image = form.files.get("image")
             if image is None:
                 raise BadRequest("the form has no file `image`: send the picture under that name")
-            text = form.text(options_name)
+            given = form.data(_OPTIONS)
             encoded = image.data
         elif kind.startswith("image/") or kind == "application/octet-stream":
-            text = request.query_params.get(options_name)
+            given = request.query_params.get(_OPTIONS, "").encode()
             encoded = await whole(request, self._max_body_bytes, exchange.hold)
             form = Form()
         else:
@@ -115,10 +119,27 @@ class OwnApi:
                 "the files `image` and `options`, application/json, or the picture itself as "
                 "image/*"
             )
-        if text:
-            from_json(read_json(text.encode()), options)
-        asked.image.encoded = encoded  # type: ignore[attr-defined]
+        if given.strip():
+            await _fill(options, given)
         _attach(form, options)
+        return encoded
+
+
+async def _fill(message: Message, data: bytes) -> None:
+    """Reads `data`, protobuf's JSON form of it, into `message`; what is long in a thread."""
+    if len(data) <= LONG_BYTES:
+        from_json(read_json(data), message)
+    else:
+        await asyncio.to_thread(_fill_long, message, data)
+
+
+def _fill_long(message: Message, data: bytes) -> None:
+    data, taken = take_out(data)
+    from_json(read_json(data), message)
+    try:
+        put_back(message, taken)
+    except ValueError as error:
+        raise BadRequest(f"the JSON holds base64 that is none ({error})") from None
 
 
 def from_json(value: object, message: M) -> M:
@@ -161,7 +182,9 @@ def _attach(form: Form, options: Message) -> None:
             getattr(subject, name).encoded = file.data
 
 
-async def _megapixels(image: image_pb2.Image) -> float:
+async def _megapixels(image: bytes | image_pb2.Image) -> float:
+    if isinstance(image, bytes):
+        return (await size_of(image)).megapixels
     kind = image.WhichOneof("source")
     if kind == "encoded":
         return (await size_of(image.encoded)).megapixels

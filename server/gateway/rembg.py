@@ -13,6 +13,7 @@ from typing import TypeVar
 from starlette.responses import JSONResponse, Response
 
 from mattestream.v1 import options_pb2
+from models.errors import ModelNotFound
 from server.gateway.answer import PictureAnswer
 from server.gateway.body import Form, read_form
 from server.gateway.door import Door
@@ -20,6 +21,7 @@ from server.gateway.errors import BadRequest, Failure
 from server.gateway.exchange import Exchange
 from server.gateway.fetch import Fetcher
 from server.gateway.pictures import size_of
+from server.model_host import ModelNotLoaded
 
 T = TypeVar("T")
 
@@ -31,6 +33,9 @@ _BOOLS = {
     **dict.fromkeys(("false", "0", "off", "no", "f", "n"), False),
 }
 _POINTS = "sam_prompt"
+# Models by rembg's name where ours is another. Its `sam` is asked with points, which the server's
+# own promptable model answers as well.
+_MODELS = {"u2net_human_seg": "u2net-human-seg", "sam": ""}
 
 
 class RembgApi:
@@ -71,7 +76,10 @@ class RembgApi:
         self, exchange: Exchange, image: bytes, options: options_pb2.RemoveOptions
     ) -> Response:
         exchange.weigh((await size_of(image)).megapixels)
-        removed = await exchange.while_connected(self._door.remove(image, options))
+        try:
+            removed = await exchange.while_connected(self._door.remove(image, options))
+        except (ModelNotLoaded, ModelNotFound) as error:
+            raise type(error)(f"{error}; without `model` this server's default is used") from None
         encoded = removed.result.encoded
         return PictureAnswer(encoded.data, encoded.media_type, {}, removed.release)
 
@@ -88,7 +96,8 @@ def read_options(given: Mapping[str, str]) -> options_pb2.RemoveOptions:
         BadRequest: a value makes no sense, or asks for what is not done here.
     """
     options = options_pb2.RemoveOptions(format=options_pb2.FORMAT_PNG)
-    options.model = given.get("model", "")
+    model = given.get("model", "").strip()
+    options.model = _MODELS.get(model, model)
     for name, high in (("af", 255), ("ab", 255), ("ae", 10_000)):
         _read(given, name, lambda text, high=high: _whole(text, high), 0)  # type: ignore[misc]
     if _read(given, "a", _bool, False) or _read(given, "vm", _bool, False):

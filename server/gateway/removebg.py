@@ -7,8 +7,8 @@ differs. Routes are made by `server.gateway.gateway`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import json
 
 from starlette.responses import JSONResponse, Response
@@ -23,6 +23,7 @@ from server.gateway.errors import BadRequest, Failure
 from server.gateway.exchange import Exchange
 from server.gateway.fetch import BadUrl, Fetcher, FetchFailed
 from server.gateway.intake import Hold
+from server.gateway.long_text import LONG_BYTES, decode
 from server.gateway.pictures import Size, size_of
 from server.gateway.removebg_parameters import MAX_PNG_MP, Wish, read_wish
 from server.shrink import size_within
@@ -97,7 +98,9 @@ class RemoveBgApi:
             return _file(form, "image_file") or form.fields["image_file"].encode()
         if given[0] == "image_file_b64":
             text = _file(form, given[0]) or form.fields[given[0]].encode()
-            return _from_base64(text)
+            if len(text) <= LONG_BYTES:
+                return _from_base64(text)
+            return await asyncio.to_thread(_from_base64, text)
         return await self._fetched(form.text("image_url") or "", "image", hold)
 
     async def _background(self, form: Form, hold: Hold) -> bytes:
@@ -175,10 +178,9 @@ def _from_base64(text: bytes) -> bytes:
     """The bytes; a data URI's head, line breaks and missing padding are forgiven."""
     if text[:5].lower() == b"data:":
         text = text.partition(b",")[2]
-    text = b"".join(text.split())
     try:
-        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return decode(text)
+    except ValueError:
         raise BadRequest(
             "image_file_b64 is no base64: send the file's bytes in the standard alphabet",
             reason="failed_to_read_image",

@@ -163,7 +163,8 @@ class Wish:
             crop.scale = self.scale
             if not self.crop:
                 crop.canvas_width, crop.canvas_height = width, height
-        if self.position is not None and (self.crop or self.scale is not None):
+        if self.position is not None:
+            crop.keep_size = self.scale is None and not self.crop
             crop.position_x, crop.position_y = self.position
 
 
@@ -239,12 +240,6 @@ def _check_together(wish: Wish, form: Form) -> None:
     if (form.text("position") or "") == "original" and wish.scale is not None:
         raise BadRequest(
             "position is original and a scale is asked for: leave out one of them",
-            reason="invalid_position",
-        )
-    if wish.position is not None and wish.scale is None and not wish.crop:
-        raise BadRequest(
-            "position needs a scale or crop here: moving a subject without scaling it is not "
-            "built; add scale, or leave position out",
             reason="invalid_position",
         )
     if wish.crop and wish.scale is not None and wish.margins != NO_MARGINS:

@@ -15,7 +15,7 @@ from server.calls import current_call
 from server.kserve.asked import Asked, read_asked
 from server.kserve.names import Face, find_face, serving
 from server.kserve.pipeline_face import PipelineFace
-from server.kserve.shared_regions import SharedRegions
+from server.kserve.regions import RegisteredMemory
 from server.kserve.statistics import Statistics, Took
 from server.kserve.tensor_face import TensorFace
 from server.kserve.tensors import FindSpan
@@ -42,7 +42,7 @@ class Answers:
         host: ModelHost,
         tensors: TensorFace,
         pipelines: PipelineFace,
-        regions: SharedRegions,
+        regions: RegisteredMemory,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mattestream.kserve.v2 import infer_pb2
+from server.cuda_memory.staging import write_up
 from server.kserve.errors import WrongRequest
 from server.kserve.parameters import BYTE_SIZE, OFFSET, REGION
-from server.kserve.tensors import Wanted
+from server.kserve.tensors import CudaSpan, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,15 @@ def placed(data: bytes, wanted: Wanted) -> bytes:
     Raises:
         WrongRequest: the range is too small for it.
         SharedMemoryWrong: the region has been cut short.
+        DeviceError: a GPU's memory could not be written.
     """
     if wanted.span is None:
         return data
     check_fits(wanted, len(data))
-    wanted.span.region.write(wanted.span.start, data)
+    if isinstance(wanted.span, CudaSpan):
+        write_up(wanted.span.there, wanted.span.device, data)
+    else:
+        wanted.span.region.write(wanted.span.start, data)
     return b""
 
 

@@ -7,13 +7,15 @@ later, by a worker and after admission.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mattestream.kserve.v2 import infer_pb2
+from server.cuda_memory.ranges import CudaSource
 from server.job import EncodedSource, PixelFormat, RawSource, Source
 from server.kserve.asked import Asked
 from server.kserve.datatypes import BYTES, LENGTH_BYTES, UINT8, element_length
 from server.kserve.errors import WrongRequest
-from server.kserve.tensors import Input, Span
+from server.kserve.tensors import CudaSpan, Input, Span
 from server.shared_memory.door import SharedMemory, SharedSource
 
 IMAGE, PIXELS = "image", "pixels"
@@ -37,7 +39,10 @@ def is_spelt_out(asked: Asked) -> bool:
     )
 
 
-def read_pictures(asked: Asked, shared_memory: SharedMemory) -> list[Source | SharedSource]:
+Pictures = list[Source | SharedSource | CudaSource]
+
+
+def read_pictures(asked: Asked, shared_memory: SharedMemory) -> Pictures:
     """The pictures of a request, in their order.
 
     Args:
@@ -66,14 +71,19 @@ def read_pictures(asked: Asked, shared_memory: SharedMemory) -> list[Source | Sh
     return _files(tensor, shared_memory)
 
 
-def _files(tensor: Input, shared_memory: SharedMemory) -> list[Source | SharedSource]:
+def _files(tensor: Input, shared_memory: SharedMemory) -> Pictures:
     if tensor.datatype != BYTES or len(tensor.shape) != 2 or tensor.shape[1] != 1:
         raise _wrong_shape(tensor, f"{BYTES} [N, 1]")
     _check_batch(tensor)
+    if isinstance(tensor.data, CudaSpan):
+        raise WrongRequest(
+            f"input '{tensor.name}' lies in region '{tensor.data.name}' of a GPU's memory: files "
+            f"are for the host, send them in the message, or send '{PIXELS}'"
+        )
     if not isinstance(tensor.data, Span):
         return [EncodedSource(bytes(element)) for element in tensor.strings()]
     span = tensor.data
-    found: list[Source | SharedSource] = [
+    found: Pictures = [
         shared_memory.within(span.region, start, nbytes, None)
         for start, nbytes in _elements_in(span, tensor)
     ]
@@ -98,12 +108,10 @@ def _elements_in(span: Span, tensor: Input) -> Iterator[tuple[int, int]]:
         at += length
 
 
-def _pixels(
-    tensor: Input, pixel_format: PixelFormat, shared_memory: SharedMemory
-) -> list[Source | SharedSource]:
+def _pixels(tensor: Input, pixel_format: PixelFormat, shared_memory: SharedMemory) -> Pictures:
     images, height, width, channels = tensor.shape
     one = height * width * channels
-    if isinstance(tensor.data, Span):
+    if isinstance(tensor.data, Span | CudaSpan):
         span = tensor.data
         if span.nbytes != images * one:
             raise WrongRequest(
@@ -111,6 +119,11 @@ def _pixels(
                 f"range of region '{span.name}' has {span.nbytes}: name exactly its own"
             )
         layout = RawSource(b"", pixel_format, width, height)
+        if isinstance(span, CudaSpan):
+            return [
+                CudaSource(replace(span.there, offset=span.offset + at * one, nbytes=one), layout)
+                for at in range(images)
+            ]
         return [
             shared_memory.within(span.region, span.start + at * one, one, layout)
             for at in range(images)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mattestream.kserve.v2 import infer_pb2
 from mattestream.v1 import image_pb2
 from server.calls import current_call
+from server.cuda_memory.ranges import CudaSource, CudaTarget
 from server.job import Options, Source
 from server.kserve.asked import Asked
 from server.kserve.datatypes import BYTES, UINT8, pack_bytes
@@ -27,7 +28,7 @@ from server.kserve.names import Face
 from server.kserve.outputs import Made, add_output, placed
 from server.kserve.pictures import is_spelt_out, read_pictures
 from server.kserve.statistics import Took
-from server.kserve.tensors import Wanted
+from server.kserve.tensors import CudaSpan, Wanted
 from server.kserve.treatments import ALPHA, OUTPUTS, RESULT, RGBA, read_treatments
 from server.remover import Job, Remover
 from server.shared_memory.door import SharedMemory, SharedSource, SharedTarget
@@ -69,6 +70,12 @@ class PipelineFace:
             ImageRejected, Overloaded, DeadlineExpired, ...: see `server.errors`.
         """
         wanted = {each.name: each for each in asked.wanted(OUTPUTS)}
+        for each in wanted.values():
+            if isinstance(each.span, CudaSpan) and each.name not in (ALPHA, RGBA):
+                raise WrongRequest(
+                    f"output '{each.name}' is asked for in region '{each.span.name}' of a GPU's "
+                    f"memory, which holds pixels: ask for '{ALPHA}' or '{RGBA}' there"
+                )
         if is_spelt_out(asked):
             sources = await self._reading.run_for(
                 asked.place, read_pictures, asked, self._shared_memory
@@ -109,7 +116,9 @@ class PipelineFace:
             ]
 
 
-def _job(source: Source | SharedSource, options: Options | None, asked: Asked) -> Job | None:
+def _job(
+    source: Source | SharedSource | CudaSource, options: Options | None, asked: Asked
+) -> Job | None:
     if options is None:
         return None
     job = Job(
@@ -131,19 +140,23 @@ def _direct(pictures: Sequence[_Picture], wanted: dict[str, Wanted]) -> str:
         return ""
     job, span = pictures[0].pixels, named[0].span
     assert job is not None
-    job.shared_output = SharedTarget(span.region, span.start, span.nbytes)
+    if isinstance(span, CudaSpan):
+        job.shared_output = CudaTarget(span.there)
+    else:
+        job.shared_output = SharedTarget(span.region, span.start, span.nbytes)
     return named[0].name
 
 
 def _made_there(picture: _Picture) -> Made:
-    """The output that a worker wrote to shared memory."""
+    """The output that a worker wrote to shared memory, or a GPU to its own."""
     assert picture.pixels is not None
     result = picture.pixels.result
-    layout = result.shared_memory.layout
+    there = result.cuda_memory if result.HasField("cuda_memory") else result.shared_memory
+    layout = there.layout
     shape = [1, result.height, result.width]
     if layout.format == image_pb2.PIXEL_FORMAT_RGBA8:
         shape.append(4)
-    return Made(UINT8, shape, result.shared_memory.range.byte_size, b"")
+    return Made(UINT8, shape, there.range.byte_size, b"")
 
 
 def _making(

@@ -25,9 +25,9 @@ from server.config import Config
 from server.health import Health
 from server.kserve import describe, repository, settings
 from server.kserve.answers import Answers
-from server.kserve.errors import NotSupported, RegionUnknown, VersionUnknown
+from server.kserve.errors import VersionUnknown
 from server.kserve.names import Face, find_face, is_ready, serving
-from server.kserve.shared_regions import SharedRegions
+from server.kserve.regions import RegisteredMemory
 from server.kserve.streams import InferenceStreams, Requests, allowed_seconds
 from server.model_host import ModelHost
 from server.shutdown import Gate
@@ -44,7 +44,7 @@ EXTENSIONS = (
     "trace",
     "logging",
 )
-SYSTEM_SHARED_MEMORY = "system_shared_memory"
+SYSTEM_SHARED_MEMORY, CUDA_SHARED_MEMORY = "system_shared_memory", "cuda_shared_memory"
 
 
 class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -58,7 +58,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         config: Config,
         *,
         answers: Answers,
-        regions: SharedRegions,
+        regions: RegisteredMemory,
         streams: InferenceStreams,
     ) -> None:
         self.regions = regions
@@ -98,8 +98,10 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> service_pb2.ServerMetadataResponse:
         """What this server is and has."""
         extensions = [*EXTENSIONS]
-        if self.regions.is_on:
+        if self.regions.system.is_on:
             extensions.append(SYSTEM_SHARED_MEMORY)
+        if self.regions.cuda.is_on:
+            extensions.append(CUDA_SHARED_MEMORY)
         return service_pb2.ServerMetadataResponse(
             name="mattestream", version=__version__, extensions=extensions
         )
@@ -184,7 +186,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         """The caller's regions."""
         response = control_pb2.SystemSharedMemoryStatusResponse()
         call = current_call()
-        for each in self.regions.status(call.owner, context.peer(), request.name):
+        for each in self.regions.system.status(call.owner, context.peer(), request.name):
             status = response.regions[each.name]
             status.name, status.key = each.name, each.key
             status.offset, status.byte_size = each.offset, each.nbytes
@@ -194,37 +196,40 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: control_pb2.SystemSharedMemoryRegisterRequest, context: Context
     ) -> control_pb2.SystemSharedMemoryRegisterResponse:
         """One more."""
-        self.regions.register(current_call().owner, context.peer(), request)
+        self.regions.register_system(current_call().owner, context.peer(), request)
         return control_pb2.SystemSharedMemoryRegisterResponse()
 
     async def SystemSharedMemoryUnregister(  # noqa: N802
         self, request: control_pb2.SystemSharedMemoryUnregisterRequest, context: Context
     ) -> control_pb2.SystemSharedMemoryUnregisterResponse:
         """One less, or none."""
-        self.regions.unregister(current_call().owner, context.peer(), request.name)
+        self.regions.system.unregister(current_call().owner, context.peer(), request.name)
         return control_pb2.SystemSharedMemoryUnregisterResponse()
 
     async def CudaSharedMemoryStatus(  # noqa: N802
         self, request: control_pb2.CudaSharedMemoryStatusRequest, context: Context
     ) -> control_pb2.CudaSharedMemoryStatusResponse:
-        """The caller's regions: none can be registered."""
-        if request.name:
-            raise RegionUnknown(f"no CUDA shared memory is registered as '{request.name}'")
-        return control_pb2.CudaSharedMemoryStatusResponse()
+        """The caller's regions."""
+        response = control_pb2.CudaSharedMemoryStatusResponse()
+        call = current_call()
+        for each in self.regions.cuda.status(call.owner, context.peer(), request.name):
+            status = response.regions[each.name]
+            status.name, status.byte_size = each.name, each.nbytes
+            status.device_id = each.device.index
+        return response
 
     async def CudaSharedMemoryRegister(  # noqa: N802
         self, request: control_pb2.CudaSharedMemoryRegisterRequest, context: Context
     ) -> control_pb2.CudaSharedMemoryRegisterResponse:
-        """Not taken."""
-        raise NotSupported(
-            f"CUDA shared memory is not built yet in this server ({__version__}): register system "
-            "shared memory, or send the bytes in the message"
-        )
+        """One more."""
+        await self.regions.register_cuda(current_call().owner, context.peer(), request)
+        return control_pb2.CudaSharedMemoryRegisterResponse()
 
     async def CudaSharedMemoryUnregister(  # noqa: N802
         self, request: control_pb2.CudaSharedMemoryUnregisterRequest, context: Context
     ) -> control_pb2.CudaSharedMemoryUnregisterResponse:
         """One less, or none."""
+        await self.regions.cuda.unregister(current_call().owner, context.peer(), request.name)
         return control_pb2.CudaSharedMemoryUnregisterResponse()
 
     async def TraceSetting(  # noqa: N802

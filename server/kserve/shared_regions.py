@@ -1,9 +1,9 @@
 """Shared memory by registered names: what a caller registers, its requests then use, and nobody
 else's.
 
-Called by `server.kserve.service`. Whether a name may be opened at all is the policy's
-(`server.shared_memory.policy`); bytes are copied by `preadv` and `pwrite`, never mapped. A region
-that is unregistered while a request uses it stays open until that request is done.
+Called by `server.kserve.regions` and `server.kserve.service`. Whether a name may be opened at all
+is the policy's (`server.shared_memory.policy`); bytes are copied by `preadv` and `pwrite`, never
+mapped. A region that is unregistered while a request uses it stays open until that request is done.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mattestream.kserve.v2 import control_pb2
-from server.kserve.errors import RegionKnown, RegionUnknown, WrongRequest
+from server.kserve.errors import RegionUnknown, WrongRequest
 from server.kserve.tensors import Span
 from server.shared_memory.door import SharedMemory
 from server.shared_memory.policy import SharedMemoryWrong
@@ -20,7 +20,6 @@ from server.shared_memory.region import Region
 
 MOST_REGIONS = 128  # of one caller: each holds a descriptor
 MOST_CALLERS = 64  # with regions
-MAX_NAME_CHARS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +51,22 @@ class SharedRegions:
         """True when the operator allows any name."""
         return self._shared_memory.policy.is_on
 
-    def register(
-        self, owner: str, peer: str, request: control_pb2.SystemSharedMemoryRegisterRequest
-    ) -> None:
-        """Opens the object and keeps it under the name.
+    def check_caller(self, peer: str) -> None:
+        """See `server.shared_memory.policy`."""
+        self._shared_memory.policy.check_caller(peer)
+
+    def has(self, owner: str, name: str) -> bool:
+        """True when the caller has a region of that name."""
+        return name in self._of.get(owner, {})
+
+    def register(self, owner: str, request: control_pb2.SystemSharedMemoryRegisterRequest) -> None:
+        """Opens the object and keeps it under the name, which is not taken.
 
         Raises:
             SharedMemoryRefused, SharedMemoryWrong: see `server.shared_memory.policy`.
-            RegionKnown: the name is taken.
-            WrongRequest: the name makes no sense, or there are too many.
+            WrongRequest: there are too many.
         """
-        self._shared_memory.policy.check_caller(peer)
         name = request.name
-        if not 1 <= len(name) <= MAX_NAME_CHARS:
-            raise WrongRequest(
-                f"the region's name has {len(name)} characters: give it 1 to {MAX_NAME_CHARS}"
-            )
-        mine = self._of.get(owner, {})
-        if name in mine:
-            raise RegionKnown(
-                f"shared memory '{name}' is registered already: unregister it first, or choose "
-                "another name"
-            )
         region = self._open(self._shared_memory.policy.check_name(request.key))
         region.check(request.offset, request.byte_size)
         self._make_room(owner)
@@ -159,8 +152,13 @@ class SharedRegions:
 def _named(mine: dict[str, Registered], name: str) -> Registered:
     found = mine.get(name)
     if found is None:
-        raise RegionUnknown(
-            f"no shared memory is registered as '{name}': register it with "
-            "SystemSharedMemoryRegister"
-        )
+        raise unknown(name)
     return found
+
+
+def unknown(name: str) -> RegionUnknown:
+    """What is wrong with a name that nobody registered."""
+    return RegionUnknown(
+        f"no shared memory is registered as '{name}': register it with SystemSharedMemoryRegister "
+        "or CudaSharedMemoryRegister"
+    )

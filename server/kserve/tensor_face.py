@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from server.batcher import Inferred
 from server.kserve.asked import Asked
 from server.kserve.datatypes import FP32
 from server.kserve.errors import WrongRequest
+from server.kserve.in_place import InPlace, one_by_one
 from server.kserve.names import Face
 from server.kserve.outputs import Made, add_output, check_fits, placed
 from server.kserve.parameters import refuse_own
@@ -29,7 +31,7 @@ from server.kserve.tensors import Input, Wanted
 from server.metrics import Metrics
 from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
-from server.workers import Stage, Workers
+from server.workers import Stage, Workers, settled
 
 MAX_BATCH = 64  # images in one request; runs of the engine are as large as it takes them
 FLOAT_BYTES = 4
@@ -102,11 +104,18 @@ class TensorFace:
         cost = self._cost(face, replica, images)
         permit = await self._admit(asked, COPIES * (images * takes.nbytes + answer_bytes), cost)
         asked.permits.append(permit)
-        if isinstance(source.data, bytes):
-            batch = source.array()
-        else:
-            batch = await self._reading.run_for(asked.place, source.array)
-        runs = await _each(replica, batch, asked)
+        ranges = InPlace(source, wanted, replica)
+        try:
+            if isinstance(source.data, bytes) and not ranges.any:
+                batch: Sequence[Any] = one_by_one(source.array())
+            else:
+                batch = await self._reading.run_for(
+                    asked.place, ranges.batch, takes.nbytes, gives.nbytes
+                )
+            runs = await _each(replica, batch, asked)
+        finally:
+            if ranges.any:
+                await settled(asyncio.ensure_future(asyncio.to_thread(ranges.close)))
         self._costs.note(
             face.manifest.name,
             face.is_pipeline,
@@ -114,8 +123,10 @@ class TensorFace:
             network_s=sum(run.infer_ms / run.batch_size for run in runs) / images / 1e3,
             rest_s=0,
         )
-        answers = [run.answer for run in runs]
-        data = await self._writing.run_for(asked.place, _packed, answers, wanted)
+        data = b""
+        if not ranges.gives:
+            answers = [run.answer for run in runs]
+            data = await self._writing.run_for(asked.place, _packed, answers, wanted)
         permit.shrink(len(data))
         add_output(response, wanted, Made(FP32, (images, *gives.shape), answer_bytes, data))
         return Took(
@@ -140,13 +151,10 @@ class TensorFace:
             raise
 
 
-async def _each(replica: Replica, batch: NDArray[np.float32], asked: Asked) -> list[Inferred]:
+async def _each(replica: Replica, batch: Sequence[Any], asked: Asked) -> list[Inferred]:
     """The runs of all images; none is under way any more when this ends."""
     runs = await asyncio.gather(
-        *(
-            replica.tensors.infer(batch[at : at + 1], asked.deadline, asked.place)
-            for at in range(len(batch))
-        ),
+        *(replica.tensors.infer(each, asked.deadline, asked.place) for each in batch),
         return_exceptions=True,
     )
     ended: list[Inferred] = []

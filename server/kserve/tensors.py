@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.device import Device
 from mattestream.kserve.v2 import infer_pb2
+from server.cuda_memory.ranges import CudaRange
+from server.cuda_memory.staging import read_down
 from server.kserve.datatypes import BYTES, FIXED, unpack_bytes
 from server.kserve.errors import NotSupported, WrongRequest
 from server.kserve.parameters import BYTE_SIZE, OFFSET, REGION, Parameters, integer_of, value_of
@@ -44,7 +47,32 @@ class Span:
     offset: int
 
 
-FindSpan = Callable[[str, int, int], Span]  # name, offset, byte_size
+@dataclass(frozen=True, slots=True)
+class CudaSpan:
+    """A range of a registered region of a GPU's memory.
+
+    Attributes:
+        there: the range.
+        device: the GPU.
+        name: as the request gave it, for the answer.
+    """
+
+    there: CudaRange
+    device: Device
+    name: str
+
+    @property
+    def nbytes(self) -> int:
+        """Its length."""
+        return self.there.nbytes
+
+    @property
+    def offset(self) -> int:
+        """As the request gave it, for the answer."""
+        return self.there.offset
+
+
+FindSpan = Callable[[str, int, int], Span | CudaSpan]  # name, offset, byte_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +86,7 @@ class Input:
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: bytes | infer_pb2.InferTensorContents | Span
+    data: bytes | infer_pb2.InferTensorContents | Span | CudaSpan
 
     @property
     def elements(self) -> int:
@@ -71,6 +99,7 @@ class Input:
         Raises:
             WrongRequest: there are more or fewer than the shape says.
             SharedMemoryWrong: the region has been cut short.
+            DeviceError: a GPU's memory could not be read.
         """
         dtype, field = FIXED[self.datatype]
         if isinstance(self.data, infer_pb2.InferTensorContents):
@@ -78,15 +107,25 @@ class Input:
             self._check_count(len(elements))
             return np.array(elements, dtype).reshape(self.shape)
         data: Any = self.data
+        self.check_bytes(len(data) if isinstance(data, bytes) else data.nbytes)
         if isinstance(data, Span):
             data = data.region.read(data.start, data.nbytes).data
-        wanted = self.elements * dtype.itemsize
-        if len(data) != wanted:
+        elif isinstance(data, CudaSpan):
+            data = read_down(data.there, data.device).data
+        return np.frombuffer(data, dtype).reshape(self.shape)
+
+    def check_bytes(self, came: int) -> None:
+        """Nothing when so many bytes are what the shape says.
+
+        Raises:
+            WrongRequest: they are not.
+        """
+        wanted = self.elements * FIXED[self.datatype][0].itemsize
+        if came != wanted:
             raise WrongRequest(
                 f"input '{self.name}' of shape {list(self.shape)} {self.datatype} is {wanted} "
-                f"bytes, {len(data)} came: send all of its elements and nothing else"
+                f"bytes, {came} came: send all of its elements and nothing else"
             )
-        return np.frombuffer(data, dtype).reshape(self.shape)
 
     def strings(self) -> list[memoryview]:
         """The elements of a BYTES tensor that is not in shared memory.
@@ -94,7 +133,7 @@ class Input:
         Raises:
             WrongRequest: there are more or fewer than the shape says, or the last is cut short.
         """
-        assert not isinstance(self.data, Span)
+        assert not isinstance(self.data, Span | CudaSpan)
         if isinstance(self.data, infer_pb2.InferTensorContents):
             elements = [memoryview(each) for each in self.data.bytes_contents]
         else:
@@ -119,7 +158,7 @@ class Wanted:
     """
 
     name: str
-    span: Span | None = None
+    span: Span | CudaSpan | None = None
 
 
 def read_inputs(request: infer_pb2.ModelInferRequest, find_span: FindSpan) -> dict[str, Input]:
@@ -146,7 +185,7 @@ def read_inputs(request: infer_pb2.ModelInferRequest, find_span: FindSpan) -> di
             raise WrongRequest(f"input '{name}' is of type '{tensor.datatype}': known are {known}")
         typed = tensor.contents if tensor.HasField("contents") else None
         span = _span_of(tensor.parameters, f"input '{name}'", find_span)
-        data: bytes | infer_pb2.InferTensorContents | Span | None = span
+        data: bytes | infer_pb2.InferTensorContents | Span | CudaSpan | None = span
         if span is None:
             data = next(raw, None) if has_raw else typed
         if data is None:
@@ -214,7 +253,7 @@ def _shape_of(tensor: infer_pb2.ModelInferRequest.InferInputTensor) -> tuple[int
     return shape
 
 
-def _span_of(parameters: Parameters, what: str, find_span: FindSpan) -> Span | None:
+def _span_of(parameters: Parameters, what: str, find_span: FindSpan) -> Span | CudaSpan | None:
     """Where a tensor's bytes lie; None: not in shared memory."""
     for name in parameters:
         if name not in {REGION, OFFSET, BYTE_SIZE, "binary_data", "binary_data_size"}:

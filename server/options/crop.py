@@ -24,6 +24,7 @@ RULES: Mapping[str, Rule] = {
     "crop.position_x": _SHARE,
     "crop.position_y": _SHARE,
     "crop.circle": Built(),
+    "crop.keep_size": Built(),
     "crop.flush": Built(),
 }
 
@@ -50,6 +51,7 @@ def read_crop(message: options_pb2.RemoveOptions) -> Crop | None:
                 crop.position_y if crop.HasField("position_y") else 0.5,
             ),
             circle=crop.circle,
+            keep_size=crop.keep_size,
             flush=crop.flush,
         )
     except ValueError as error:

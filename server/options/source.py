@@ -1,5 +1,5 @@
 """Where a picture comes from, its bytes untouched, and where a result goes: `Image`,
-`shared_memory_output`.
+`shared_memory_output`, `cuda_memory_output`.
 
 `read_source` is called by the services for each image, by `server.options.background` for a picture
 behind the subject, and by the CLI's local mode.
@@ -32,7 +32,11 @@ RULES: Mapping[str, Rule] = {
     "shared_memory_output": Refused(
         "option shared_memory_output is for a single image, by Remove: in a stream give each frame "
         "its own range (Frame.shared_memory_output), because several are in work at once"
-    )
+    ),
+    "cuda_memory_output": Refused(
+        "option cuda_memory_output is for a single image, by Remove: in a stream give each frame "
+        "its own range (Frame.cuda_memory_output), because several are in work at once"
+    ),
 }
 
 
@@ -45,16 +49,17 @@ def read_source(message: image_pb2.Image, name: str = "image") -> Source:
 
     Raises:
         InvalidOption: there is none, a raw image's description makes no sense, or it lies in shared
-            memory: what may, the services take to `server.shared_memory.door` instead.
+            memory: what may, the services take to `server.shared_memory.door` or
+            `server.cuda_memory.door` instead.
     """
     kind = message.WhichOneof("source")
     if kind == "encoded":
         return EncodedSource(message.encoded)
     if kind == "raw":
         return _raw(message.raw, name)
-    if kind == "shared_memory":
+    if kind in {"shared_memory", "cuda_memory"}:
         raise InvalidOption(
-            f"{name}.shared_memory is not taken here: send the bytes in encoded or raw; the image "
+            f"{name}.{kind} is not taken here: send the bytes in encoded or raw; the image "
             "of Remove and of a stream's frames may lie in shared memory"
         )
     raise InvalidOption(

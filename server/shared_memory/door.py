@@ -1,12 +1,16 @@
 """Ranges of requests to sources and targets: every use passes the policy, then the bounds.
 
-`server.services.removal` asks here for images and results that lie in shared memory. Bytes are read
+`server.services.intake` asks here for images and results that lie in shared memory. Bytes are read
 later, in a worker and after admission (`SharedSource.read`): a refused frame costs no copy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mattestream.v1 import image_pb2
 from server.codecs.errors import ImageTooLarge
@@ -22,6 +26,12 @@ from server.shared_memory.regions import Regions
 # Where a file's size in pixels is looked for first: a header that lies behind more than this
 # (a large preview in a JPEG) is found in the whole file.
 HEAD_BYTES = 256 << 10
+
+Room = Callable[[int], NDArray[np.uint8]]
+
+
+def _fresh(nbytes: int) -> NDArray[np.uint8]:
+    return np.empty(nbytes, np.uint8)
 
 
 @dataclass(slots=True)
@@ -64,15 +74,18 @@ class SharedSource:
                 raise
         return read_header(self.region.read(self.offset, self.nbytes).tobytes())
 
-    def read(self) -> Source:
+    def read(self, room: Room = _fresh) -> Source:
         """The picture, copied: what its owner does to the memory from now on changes nothing.
+
+        Args:
+            room: where pixels are copied to, by their number of bytes; on a GPU a slot's
+                page-locked memory, from where they go up.
 
         Raises:
             SharedMemoryWrong: the region has been cut short, or holds another file by now.
         """
-        data = self.region.read(self.offset, self.nbytes)
         if self.layout is None:
-            file = data.tobytes()
+            file = self.region.read(self.offset, self.nbytes).tobytes()
             admitted = self._admitted
             if admitted is not None:
                 found = read_header(file)
@@ -83,7 +96,10 @@ class SharedSource:
                         f"{found.width}x{found.height} now: leave it alone until it is answered"
                     )
             return EncodedSource(file)
-        return replace(self.layout, data=data.data)
+        self.region.check(self.offset, self.nbytes)
+        pixels = room(self.nbytes)
+        self.region.read_into(self.offset, pixels)
+        return replace(self.layout, data=pixels.data)
 
 
 @dataclass(frozen=True, slots=True)

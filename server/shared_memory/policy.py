@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 # What shm_open takes after its slash, without what could walk out of the folder. NAME_MAX is 255.
@@ -78,6 +79,7 @@ class Policy:
         return plain
 
 
+@lru_cache(maxsize=1024)  # asked twice a frame, and a peer stays what it is
 def is_local(peer: str) -> bool:
     """True for a caller on loopback or on a unix socket."""
     kind, _, rest = peer.partition(":")

@@ -30,6 +30,7 @@ class Regions:
 
     def __init__(self, folder: Path = FOLDER, most: int = MOST_OPEN) -> None:
         self._folder = folder
+        self._before = f"{folder}/"  # names are looked up for every frame: no Path is made for it
         self._most = most
         self._open: OrderedDict[tuple[str, bool], Region] = OrderedDict()
 
@@ -83,7 +84,7 @@ class Regions:
 
     def _identity(self, name: str) -> tuple[int, int] | None:
         with suppress(OSError):
-            status = (self._folder / name).lstat()
+            status = os.lstat(self._before + name)
             return status.st_dev, status.st_ino
         return None
 

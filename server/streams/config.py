@@ -1,6 +1,6 @@
 """A stream's first message to what the stream will do; frames' options are `server.options`' own.
 
-Called by `server.services.removal`.
+Called by `server.services.streams`.
 """
 
 from __future__ import annotations

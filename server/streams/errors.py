@@ -1,4 +1,4 @@
-"""How a stream as a whole can fail. Raised in `server.streams` and by `server.services.removal`."""
+"""How a stream as a whole can fail. Raised in `server.streams` and by `server.services.streams`."""
 
 from __future__ import annotations
 

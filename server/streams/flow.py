@@ -1,6 +1,6 @@
 """Frames in, answers out: a reader and a writer with a bounded window between them.
 
-`server.services.removal` makes one per RemoveStream call, `server.kserve.streams` one per
+`server.services.streams` makes one per RemoveStream call, `server.kserve.streams` one per
 ModelStreamInfer call. Reader and writer are separate tasks
 because a serial read-work-write loop deadlocks once the client's frames and our answers both fill
 their flow-control windows. In order, a frame holds its place in the window from before it is read
@@ -214,8 +214,7 @@ class FrameStream(Generic[Request, Response]):
                 return
             # Not `await entry`: a cancellation would stop here until this one frame's thread came
             # back, and the frames behind it would be worked on for nobody.
-            await asyncio.wait({entry.answer})
-            answer = entry.answer.result()
+            answer = await asyncio.shield(entry.answer)
             try:
                 async with asyncio.timeout(self._stall_s):
                     await self._write(answer.response, entry.dropped_before)

@@ -1,15 +1,18 @@
 """What a stream remembers from frame to frame: the alpha it showed, and a recurrent model's states.
 
 Made by `server.streams.session`, one per stream that needs one; `server.remover` keeps its frames
-in order, and `server.host_pipeline` reads and writes it within a run. A stream that breaks leaves
-it to `server.streams.parked`.
+in order, and `server.host_pipeline` reads and writes it within a run. On a GPU what is remembered
+lies there, and this holds on to it: see `server.device_streams`. A stream that breaks leaves it to
+`server.streams.parked`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,20 +36,37 @@ class Seen:
     follows: bool  # it has the size of the frame before and shows the same scene
 
 
+class KeptThere(Protocol):
+    """What a device keeps of a stream."""
+
+    @property
+    def nbytes(self) -> int:
+        """Device memory that it holds."""
+
+    @property
+    def is_freed(self) -> bool:
+        """True when nothing is left of it."""
+
+    def free(self) -> None:
+        """Gives the memory back; blocks until the device has done what it is at."""
+
+
 class StreamMemory:
-    """The state of one stream, on the host.
+    """The state of one stream.
 
     Args:
         smooth: weight of the alpha before where nothing moves, 0..0.95; 0: alphas are not kept.
 
     Attributes:
-        resets: times it began anew, by a change of size or a cut to another scene.
+        there: what a device keeps of the stream; None on a CPU, and before the first frame.
+        home: the `server.replica.Replica` that its frames go to: what it keeps lies there.
         screen: colour of the screen that its frames are keyed on, R G B 0..255, once one was found.
     """
 
     def __init__(self, smooth: float = 0.0) -> None:
         self.smooth = smooth
-        self.resets = 0
+        self.there: KeptThere | None = None
+        self.home: object = None
         self.screen: tuple[float, float, float] | None = None
         self._seen: Seen | None = None
         self._alpha: F32 | None = None  # as shown; kept for `smooth` alone
@@ -62,7 +82,18 @@ class StreamMemory:
         """Bytes of all that is kept."""
         states = sum(state.nbytes for state in (self._states or {}).values())
         alpha = 0 if self._alpha is None else self._alpha.nbytes
-        return states + alpha + (0 if self._seen is None else self._seen.luma.nbytes)
+        there = 0 if self.there is None else self.there.nbytes
+        return states + alpha + there + (0 if self._seen is None else self._seen.luma.nbytes)
+
+    @property
+    def is_whole(self) -> bool:
+        """False when a device has lost or freed what it kept of the stream."""
+        return self.there is None or not self.there.is_freed
+
+    def end(self) -> None:
+        """Nothing goes on with it: what a device keeps is freed, off the event loop."""
+        if self.there is not None:
+            asyncio.get_running_loop().run_in_executor(None, self.there.free)
 
     @asynccontextmanager
     async def entering(self, ticket: int) -> AsyncIterator[None]:
@@ -116,8 +147,6 @@ class StreamMemory:
             states: what a recurrent model handed on.
         """
         before, shown = self._seen, alpha
-        if before is not None and not seen.follows:
-            self.resets += 1
         if self.smooth and seen.follows and before is not None and self._alpha is not None:
             height, width = alpha.shape
             now = resize(seen.luma, width, height)

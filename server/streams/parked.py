@@ -1,6 +1,6 @@
 """Streams by their resume_id: which are open, and what those that ended left behind.
 
-Used by `server.services.removal`; lives on the event loop. A name belongs to the API key that came
+Used by `server.services.streams`; lives on the event loop. A name belongs to the API key that came
 with it: another caller's stream of the same name is another stream. What was left is kept for a
 while and within a number of bytes; when they run out, the oldest goes first.
 """
@@ -91,10 +91,12 @@ class Parked:
         if self._open.get(name) is mine:
             del self._open[name]
         if self.keep_s:
-            self._left.pop(name, None)
+            self._drop(name)
             self._left[name] = (self._clock() + self.keep_s, session)
             self._forget()
             asyncio.get_running_loop().call_later(self.keep_s + 0.1, self._forget)
+        else:
+            session.end()
         mine.ended.set()
 
     def _forget(self) -> None:
@@ -104,4 +106,8 @@ class Parked:
             too_many = len(self._left) > self._max_streams or self.nbytes > self._max_bytes
             if now < expires_at and not too_many:
                 return
-            del self._left[name]
+            self._drop(name)
+
+    def _drop(self, name: Name) -> None:
+        if left := self._left.pop(name, None):
+            left[1].end()

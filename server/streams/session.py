@@ -1,6 +1,6 @@
 """One stream's frames on their way to the remover, with what the stream remembers between them.
 
-Made by `server.services.removal`, one per stream; a stream that breaks leaves it to
+Made by `server.services.streams`, one per stream; a stream that breaks leaves it to
 `server.streams.parked`, and the next one of the same resume_id goes on with it.
 """
 
@@ -53,6 +53,16 @@ class Session:
         """Bytes of all that is kept between frames."""
         memory = 0 if self._memory is None else self._memory.nbytes
         return memory + (0 if self._last is None else self._last.nbytes)
+
+    @property
+    def is_whole(self) -> bool:
+        """False when what was remembered is lost, or its model was unloaded from its device."""
+        return self._memory is None or self._memory.is_whole
+
+    def end(self) -> None:
+        """No stream goes on with it."""
+        if self._memory is not None:
+            self._memory.end()
 
     def ticket(self) -> int:
         """The next frame's place in the order; `leave` must follow."""

@@ -110,7 +110,9 @@ class Prompter:
             if looked is None:
                 known = report_pb2.Report()
                 known.CopyFrom(report)
-                looked = Looked(rgb_u8, matte_u8, cell_px, model.look(rgb_u8), known)
+                # Copies: both may lie in a slot of page-locked memory, which comes to hold others.
+                rgb, matte = rgb_u8.copy(), matte_u8.copy()
+                looked = Looked(rgb, matte, cell_px, model.look(rgb), known)
                 if key is not None:
                     self.seen.keep((*key, model.weights_sha256), looked)
             return self.answer(looked, prompts, asked, report, name=name)

@@ -17,11 +17,13 @@ from typing import Any
 import cupy
 import numpy as np
 
-from kernels.device import DeviceError, Grid, Kernel
+from kernels.device import DeviceError, Grid, HandleRefused, Kernel
 from tests.fakes.emulated_device import EmulatedDevice, EmulatedGraph, EmulatedStream
+from tests.fakes.emulated_ipc import DRIVER, HANDLE_BYTES
 
 REAL = cupy.cuda.runtime
 INVALIDATED, UNSUPPORTED, OUT_OF_MEMORY = 901, 900, 2  # cudaErrorStreamCapture..., cudaError...
+INVALID_HANDLE = 400
 
 
 def allowed_counts(name: str) -> range:
@@ -38,6 +40,7 @@ class EmulatedCupy:
 
     Attributes:
         calls: names of the runtime functions that were called, in order.
+        memory_lies_on: the GPU of any address that is asked for.
         fails: what the next call of a function raises, by its name.
     """
 
@@ -46,6 +49,7 @@ class EmulatedCupy:
         self.calls: list[str] = []
         self.fails: dict[str, BaseException] = {}
         self.current = 0
+        self.memory_lies_on = 0
         self._gpus = gpus
         self._streams: dict[int, EmulatedStream] = {}
         self._events: dict[int, Any] = {}
@@ -64,6 +68,7 @@ class EmulatedCupy:
             for name in (
                 "memcpyHostToDevice",
                 "memcpyDeviceToHost",
+                "memcpyDeviceToDevice",
                 "hostAllocPortable",
                 "streamCaptureModeThreadLocal",
             )
@@ -196,8 +201,24 @@ class EmulatedCupy:
         self.current = index
 
     def _rt_memcpyAsync(self, target: int, source: int, nbytes: int, kind: int, on: int) -> None:  # noqa: N802
+        if kind == REAL.memcpyDeviceToDevice:
+            self.device.copy_within(source, target, nbytes, self._streams[on])
+            return
         assert kind in (REAL.memcpyHostToDevice, REAL.memcpyDeviceToHost)
         self.device.copy_in(source, target, nbytes, self._streams[on])
+
+    def _rt_ipcOpenMemHandle(self, handle: bytes) -> int:  # noqa: N802
+        assert len(handle) == HANDLE_BYTES  # CuPy reads so many, whatever it was given
+        try:
+            return DRIVER.open(handle, self.current).address
+        except HandleRefused as error:
+            raise REAL.CUDARuntimeError(INVALID_HANDLE) from error
+
+    def _rt_ipcCloseMemHandle(self, address: int) -> None:  # noqa: N802
+        DRIVER.close(address)
+
+    def _rt_pointerGetAttributes(self, address: int) -> Any:  # noqa: N802
+        return SimpleNamespace(device=self.memory_lies_on)
 
     def _rt_memsetAsync(self, address: int, value: int, nbytes: int, on: int) -> None:  # noqa: N802
         assert value == 0

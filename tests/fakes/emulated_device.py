@@ -21,43 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda.catalogue import FOLDER
-from kernels.device import Argument, CaptureFailed, DeviceError, Grid, Kernel
+from kernels.device import Argument, CaptureFailed, DeviceError, Grid, Kernel, Memory
 from tests.fakes.cuda_shim.module import EXACT, Order, checked_arguments, load_module
+from tests.fakes.emulated_ipc import DRIVER, Opened
+from tests.fakes.emulated_memory import ALIGNMENT, EmulatedMemory
 
-ALIGNMENT = 256
-GUARD = bytes(range(255, -1, -1))  # before and behind every block
 Work = Callable[[], None]
-_LIBC = ctypes.CDLL(None)
-_LIBC.free.argtypes = [ctypes.c_void_p]
-
-
-class EmulatedMemory:
-    """A block of "device" memory. Its bytes are 0xFF until written."""
-
-    def __init__(self, nbytes: int, guarded: bool) -> None:
-        self.nbytes = nbytes
-        self._guard = len(GUARD) if guarded else 0
-        start = ctypes.c_void_p()
-        wanted = ctypes.c_size_t(nbytes + 2 * self._guard)
-        if _LIBC.posix_memalign(ctypes.byref(start), ctypes.c_size_t(ALIGNMENT), wanted):
-            raise DeviceError(f"there is no room for {nbytes} bytes")
-        assert start.value is not None
-        self.address = start.value + self._guard
-        ctypes.memset(self.address, 0xFF, nbytes)
-        if guarded:
-            ctypes.memmove(start.value, GUARD, len(GUARD))
-            ctypes.memmove(self.address + nbytes, GUARD, len(GUARD))
-        weakref.finalize(self, _LIBC.free, start)
-
-    def overrun(self) -> str | None:
-        """Where somebody wrote beside the block, None when nobody did."""
-        if not self._guard:
-            return None
-        if ctypes.string_at(self.address - len(GUARD), len(GUARD)) != GUARD:
-            return "before the start"
-        if ctypes.string_at(self.address + self.nbytes, len(GUARD)) != GUARD:
-            return "behind the end"
-        return None
 
 
 class EmulatedHostMemory:
@@ -128,6 +97,7 @@ class EmulatedDevice:
         folder: Path = FOLDER,
     ) -> None:
         self.name = f"emulated:{index} g++"
+        self.index = index
         self.allocations = 0
         self.launches = 0  # kernels that ran or were queued, replays included
         self.order = order
@@ -193,6 +163,29 @@ class EmulatedDevice:
     def copy_out(self, source: int, target: int, nbytes: int, stream: EmulatedStream) -> None:
         """Device to host."""
         self._copy(source, target, nbytes, stream)
+
+    def copy_within(self, source: int, target: int, nbytes: int, stream: EmulatedStream) -> None:
+        """Device to device; both ends must lie in memory that is there when it runs."""
+
+        def work() -> None:
+            for address in (source, target):
+                if not self._is_there(address, nbytes):
+                    raise DeviceError(f"{nbytes} bytes at {address:#x} are no device memory")
+            ctypes.memmove(target, source, nbytes)
+            self._look_at_guards("a copy")
+
+        self._refuse_in_capture("a copy was queued")
+        self.run_or_record(stream, work)
+
+    def open_handle(self, handle: bytes) -> Opened:
+        """Another process's allocation; see `tests.fakes.emulated_ipc`."""
+        self._refuse_in_capture("another process's memory was opened")
+        return DRIVER.open(handle, self.index)
+
+    def close_handle(self, memory: Memory) -> None:
+        """Ends the use of what `open_handle` gave."""
+        self._refuse_in_capture("another process's memory was closed")
+        DRIVER.close(memory.address)
 
     def clear(self, address: int, nbytes: int, stream: EmulatedStream) -> None:
         """Sets device memory to zero."""
@@ -278,6 +271,14 @@ class EmulatedDevice:
             self._look_at_guards("a copy")
 
         self.run_or_record(stream, work)
+
+    def _is_there(self, address: int, nbytes: int) -> bool:
+        with self._books:
+            own = list(self._blocks)
+        return DRIVER.holds(address, nbytes) or any(
+            each.address <= address and address + nbytes <= each.address + each.nbytes
+            for each in own
+        )
 
     def _count_allocation(self, nbytes: int) -> None:
         self._refuse_in_capture("memory was allocated")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from kernels.device import Stream
 from models import weights
-from models.device_engine import Binding, TensorSpec
+from models.device_engine import Binding, StateAddresses, StateSpec, TensorSpec
 from models.device_loading import assemble, batch_sizes
 from models.device_model import DeviceModel
 from models.errors import EngineFailed
+from models.fixed_graph import fixed_twin
 from models.onnx_device_engine import OnnxDeviceEngine, Provider
 from models.registry import Registry
 from models.target import Target
@@ -47,6 +48,7 @@ class EmulatedEngine:
         self.buckets = inner.buckets
         self.input: TensorSpec = inner.input
         self.output: TensorSpec = inner.output
+        self.states: tuple[StateSpec, ...] = inner.states
         self.is_open = threading.Event()
         self.is_open.set()
         self.running = 0
@@ -54,9 +56,9 @@ class EmulatedEngine:
         self.refuses = False
         self.is_closed = False
 
-    def bind(self, batch: int, source: int, target: int) -> Binding:
+    def bind(self, batch: int, source: int, target: int, states: StateAddresses = ()) -> Binding:
         """See `models.device_engine`."""
-        return _Binding(self, batch, self._inner.bind(batch, source, target))
+        return _Binding(self, batch, self._inner.bind(batch, source, target, states))
 
     def close(self) -> None:
         """See `models.device_engine`."""
@@ -121,7 +123,8 @@ class EmulatedRegistry(Registry):
     ) -> DeviceModel:
         """The model on the emulated device, whatever the target is."""
         manifest = self.manifest(name)
-        found = weights.verified_weights(manifest, self.cache_dir)
+        original = weights.verified_weights(manifest, self.cache_dir)
+        manifest, found = fixed_twin(manifest, original, manifest.path.parent / "cache")
         device = self._device or EmulatedDevice(target.index or 0, late=self._late)
         device.use()
         stream = device.new_stream()
@@ -134,6 +137,6 @@ class EmulatedRegistry(Registry):
             buckets=batch_sizes(manifest.max_batch, max_batch),
         )
         engine = EmulatedEngine(inner, device, record=self._record)
-        model = assemble(manifest, engine, found.sha256, device, stream)
+        model = assemble(manifest, engine, original.sha256, device, stream)
         self.engines[name], self.loaded[name] = engine, model
         return model

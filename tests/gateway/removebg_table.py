@@ -198,7 +198,13 @@ async def position(it: Gateway) -> None:
 
 async def position_alone(it: Gateway) -> None:
     assert (await asked(it, position="original")).size == (960, 640)
-    await refused(it, "invalid_position", position="10% 20%")
+    stood = subject_box(await asked(it))
+    for place, share in (("0%", 0.0), ("center", 0.5), ("25% 100%", 0.25), ("100%", 1.0)):
+        moved = await asked(it, position=place)
+        assert moved.size == (960, 640)
+        left, _, right, _ = subject_box(moved)
+        assert abs(left - share * (960 - (stood[2] - stood[0]))) <= 2  # of what is free beside it
+        assert abs((right - left) - (stood[2] - stood[0])) <= 2  # and as large as it was
 
 
 async def channels(it: Gateway) -> None:
@@ -338,9 +344,8 @@ ROWS = (
     Row(
         "position",
         "center, shares without a scale",
-        "Refused as `invalid_position`: a subject is not moved without being scaled.",
+        "The subject is moved and keeps its size.",
         position_alone,
-        NOT,
     ),
     Row("channels", "rgba, alpha", "An alpha with a background or a shadow is refused.", channels),
     Row(

@@ -61,5 +61,15 @@ async def test_the_page_for_people_needs_nothing_from_outside(it: Gateway) -> No
         assert path in response.text
 
 
+async def test_its_examples_name_the_address_that_the_reader_came_by(it: Gateway) -> None:
+    for host, shown in (
+        ("pictures.example:81", "http://pictures.example:81/v1/remove"),
+        ("<b>", ""),
+    ):
+        text = (await it.client.get("/docs", headers={"Host": host})).text
+        assert shown in text
+        assert "<b>" not in text
+
+
 async def test_the_page_for_programs_is_the_document(it: Gateway) -> None:
     assert (await it.client.get("/openapi.json")).json() == document()

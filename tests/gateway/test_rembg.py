@@ -89,3 +89,27 @@ async def test_a_url_is_not_fetched_unless_the_operator_allows_it(it: Gateway) -
     response = await it.client.get("/api/remove", params={"url": "http://127.0.0.1/a.jpg"})
     assert response.status_code == 501
     assert "--allow-url-fetch" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("u2net", "u2net"), ("u2net_human_seg", "u2net-human-seg"), ("sam", ""), ("", "")],
+)
+def test_models_go_by_rembgs_names(theirs: str, ours: str) -> None:
+    assert read_options({"model": theirs}).model == ours
+
+
+@pytest.mark.parametrize(("name", "status"), [("other", 409), ("isnet-anime", 404)])
+async def test_a_model_that_is_not_here_is_told_with_what_to_do(
+    it: Gateway, name: str, status: int
+) -> None:
+    response = await it.client.post("/api/remove", files=FILE, data={"model": name})
+    assert response.status_code == status
+    assert name in response.json()["detail"]
+    assert response.json()["detail"].endswith("; without `model` this server's default is used")
+
+
+async def test_a_loaded_model_answers_by_its_name(it: Gateway) -> None:
+    name = it.app.host.default
+    response = await it.client.post("/api/remove", files=FILE, data={"model": name})
+    assert response.status_code == 200

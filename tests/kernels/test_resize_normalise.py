@@ -62,6 +62,29 @@ def test_full_hd_noise_that_is_halved_first_keeps_its_mean_difference_small():
     assert apart.max() <= 40
 
 
+@pytest.mark.parametrize("size_hw", [(480, 854), (720, 1280), (1080, 1920), (600, 500), (961, 959)])
+def test_a_picture_that_shrinks_by_up_to_three_stays_within_two_levels_of_its_area_average(size_hw):
+    apart = levels_apart(smooth(*size_hw), (320, 320))
+    assert apart.max() <= 2
+    assert apart.mean() <= 0.6
+
+
+@pytest.mark.parametrize("size_hw", [(480, 480), (480, 854), (720, 1280), (960, 960)])
+def test_noise_that_shrinks_by_up_to_three_keeps_its_mean_and_most_of_its_spread(size_hw):
+    # Weights of 3/8, 1/4, 3/8 instead of thirds leave a little more of the noise, never half.
+    rgb = noise(*size_hw)
+    fast = cpu.resize_normalise(rgb, 320, 320, *PLAIN)
+    truth = reference.resize_normalise(rgb, 320, 320, *PLAIN)
+    assert abs(fast.mean() - truth.mean()) * 255 <= 0.2
+    assert fast.std() == pytest.approx(truth.std(), rel=0.12)
+
+
+def test_what_would_lose_samples_in_a_linear_step_is_averaged_over_area():
+    lines = np.zeros((1000, 1921, 3), np.uint8)  # six columns to one, which halving does not take
+    lines[:, ::3] = 240
+    assert levels_apart(lines, (320, 500)).max() <= 0.51
+
+
 def test_halving_is_exact_where_the_sides_divide():
     apart = levels_apart(noise(1280, 2560), (320, 320))
     assert apart.max() <= 1.51  # three roundings

@@ -25,9 +25,10 @@ LOCUST = [str(Path(sys.executable).with_name("locust")), "-f", "loadtest/locustf
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with its defaults."""
+    """A server that lets its callers name shared memory."""
     work = tmp_path_factory.mktemp("server")
-    with mattestream_server(work) as running:
+    settings = {"MATTESTREAM_SHARED_MEMORY": "mattestream-"}
+    with mattestream_server(work, environment=settings) as running:
         yield running
 
 
@@ -39,9 +40,32 @@ def environment() -> dict[str, str]:
 def test_a_headless_run_of_every_user_ends_without_a_failure(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    arguments = ["--host", server.address, "--headless", "-u", "3", "-r", "3", "-t", "6s"]
+    rows, _ = headless(server, tmp_path, users=4)
+    assert int(rows["Aggregated"]["Failure Count"]) == 0
+    assert int(rows["Remove 1080p"]["Request Count"]) > 0
+    assert int(rows["RemoveStream 720p"]["Request Count"]) > 0
+    assert int(rows["RemoveStream 720p, shared memory"]["Request Count"]) > 0
+    assert any(name in rows for name in ("Remove 480p, alpha", "Remove 1080p, white JPEG"))
+
+
+@pytest.mark.slow
+def test_a_server_that_allows_no_shared_memory_is_left_in_peace(tmp_path: Path) -> None:
+    with mattestream_server(tmp_path) as server:
+        rows, said = headless(server, tmp_path, "SharedMemoryUser", "StreamUser", users=2)
+    assert int(rows["Aggregated"]["Failure Count"]) == 0
+    assert "RemoveStream 720p, shared memory" not in rows
+    assert int(rows["RemoveStream 720p"]["Request Count"]) > 0
+    assert "SharedMemoryUser sends nothing: shared memory is off on this server" in said
+
+
+def headless(
+    server: ServerProcess, folder: Path, *names: str, users: int
+) -> tuple[dict[str, dict[str, str]], str]:
+    """The rows of Locust's table by their names, and what it wrote to its log."""
+    arguments = ["--host", server.address, "--headless", "-u", str(users), "-r", str(users)]
+    patience = ("--stop-timeout", "20")
     done = subprocess.run(
-        [*LOCUST, *arguments, "--csv", str(tmp_path / "run"), "--stop-timeout", "20"],
+        [*LOCUST, *arguments, "-t", "6s", "--csv", str(folder / "run"), *patience, *names],
         check=False,
         cwd=ROOT,
         env=environment(),
@@ -50,12 +74,8 @@ def test_a_headless_run_of_every_user_ends_without_a_failure(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    with (tmp_path / "run_stats.csv").open() as file:
-        rows = {row["Name"]: row for row in csv.DictReader(file)}
-    assert int(rows["Aggregated"]["Failure Count"]) == 0
-    assert int(rows["Remove 1080p"]["Request Count"]) > 0
-    assert int(rows["RemoveStream 720p"]["Request Count"]) > 0
-    assert any(name in rows for name in ("Remove 480p, alpha", "Remove 1080p, white JPEG"))
+    with (folder / "run_stats.csv").open() as file:
+        return {row["Name"]: row for row in csv.DictReader(file)}, done.stderr
 
 
 @pytest.mark.slow

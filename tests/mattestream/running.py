@@ -16,6 +16,7 @@ class RunningServer:
 
     def __init__(self, config: Config) -> None:
         self.address = ""
+        self.http = ""  # address of the HTTP gateway, where the config opens one
         self._config = config
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -33,6 +34,7 @@ class RunningServer:
         self._end = asyncio.Event()
         async with App(self._config) as app:
             self.address = f"127.0.0.1:{app.port}"
+            self.http = f"http://127.0.0.1:{app.http.port}" if app.http else ""
             self._ready.set()
             await self._end.wait()
 

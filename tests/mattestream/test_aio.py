@@ -51,6 +51,11 @@ def test_both_clients_have_the_same_methods_and_parameters():
         assert [p.default for p in sync.values()] == [p.default for p in other.values()], name
 
 
+def test_a_client_made_where_no_loop_runs_says_where_to_make_it():
+    with pytest.raises(RuntimeError, match="inside the coroutine that uses it"):
+        AsyncClient()
+
+
 async def test_an_image_of_megabytes_comes_back_as_a_removal(client):
     data = bytes(9 * MIB)
     result = await client.remove(data)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from mattestream.app_path import PACKAGE, activate, application_folder
@@ -33,3 +35,12 @@ def test_it_goes_first_and_only_once():
     activate(path)
     activate(path)
     assert path == [str(PACKAGE.parent), "", "/elsewhere"]
+
+
+def test_every_module_of_the_sdk_is_kept_from_importing_the_application():
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (kept,) = (c for c in contracts if c["name"] == "the SDK imports nothing of the application")
+    modules = {f"mattestream.{path.stem}" for path in PACKAGE.glob("*.py")}
+    outside = {f"mattestream.{name}" for name in ("__init__", "__main__", "app_path")}
+    assert set(kept["source_modules"]) == modules - outside

@@ -213,7 +213,7 @@ def test_every_field_of_the_contract_is_said_as_a_flag_that_there_is() -> None:
     command = cli.get_command(None, "remove")  # type: ignore[arg-type]
     assert command is not None
     flags = {flag for param in command.params for flag in param.opts}
-    no_flag = {"temporal.smooth", "shared_memory_output", "max_megapixels"}
+    no_flag = {"temporal.smooth", "shared_memory_output", "cuda_memory_output", "max_megapixels"}
     for path in RULES.keys() - no_flag:
         assert flag_of(path) in flags, path
         assert in_flags(f"option {path} is 7") == f"{flag_of(path)} is 7", path

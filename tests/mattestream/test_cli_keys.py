@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from mattestream.cli.keys import keys
 from server.auth import ApiKeys, NotAuthenticated
-from server.config import ConfigError
+from server.config_key import ConfigError
 
 
 def test_a_new_keys_line_lets_that_key_in_and_holds_no_trace_of_it(tmp_path: Path) -> None:

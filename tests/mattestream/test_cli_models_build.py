@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from mattestream.cli.root import cli
 from models import tensorrt_library
+from tests.fakes.recurrent_onnx import write_pan
 from tests.fakes.tiny_onnx import write_tiny_model
 
 
@@ -44,6 +45,14 @@ def test_without_a_gpu_the_plan_is_built_and_not_run(build):
     assert Path(where.split(" (")[0]).is_file()
     assert "MiB, built in " in where
     assert run == "built, not run: no GPU here, so its accuracy has not been measured"
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_recurrent_model_is_built_for_one_frame_at_a_time(build, tmp_path):
+    write_pan(tmp_path)
+    result = build("pan", "--engine-library", "tensorrt-rtx")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("pan: fp16 plan for batches of 1 by tensorrt-rtx 1.")
 
 
 @pytest.mark.usefixtures("rtx")

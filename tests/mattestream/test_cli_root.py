@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -48,6 +49,28 @@ def test_every_command_of_the_list_exists_and_starts_its_help_with_the_lists_sen
 
 def test_an_unknown_command_is_exit_code_2():
     assert CliRunner().invoke(cli, ["destroy"]).exit_code == 2
+
+
+def test_a_misspelt_command_is_told_with_the_nearest():
+    result = CliRunner().invoke(cli, ["remov", "photo.jpg"])
+    assert result.exit_code == 2
+    assert "No such command 'remov': did you mean remove?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("mattestream ", set(COMMANDS)), ("mattestream remove --bo", {"--box"})]
+)
+def test_the_shell_completes_commands_and_flags(typed, offered):
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-m", "mattestream"],
+        env={**os.environ, **words, "_MATTESTREAM_COMPLETE": "bash_complete"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert {line.removeprefix("plain,") for line in done.stdout.split()} == offered
 
 
 def test_the_module_is_the_command_too():

@@ -79,6 +79,7 @@ def test_crops_have_short_forms():
     assert (crop.canvas_width, crop.canvas_height) == (800, 0)
     assert (crop.position_x, crop.position_y, crop.circle) == (0.5, 1, True)
     assert made(canvas=(3, 4)).crop.canvas_height == 4
+    assert made(canvas="source", position=(0, 1)).crop.keep_size
     assert made(crop=True).HasField("crop")
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mattestream import AsyncClient, Cancelled, Client, Frame, FrameFailed, InvalidRequest, Removal
+from mattestream.request import build_options
 from server.calls import open_call
 
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -156,3 +160,59 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(kind, key
 def test_a_model_name_that_no_model_can_have_is_refused_by_wait_ready(script):
     with Client(script.address) as client, pytest.raises(InvalidRequest, match="up to 120"):
         client.wait_ready(1, model="m" * 121)
+
+
+ONE_PICTURE = [
+    "in.jpg",
+    b"picture",
+    bytearray(b"picture"),
+    Path("in.jpg"),
+    io.BytesIO(b"picture"),
+    Image.new("RGB", (4, 4)),
+    np.zeros((4, 6), np.uint8),
+    np.zeros((4, 6, 3), np.uint8),
+]
+
+
+@pytest.mark.parametrize("picture", ONE_PICTURE, ids=lambda picture: type(picture).__name__)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_one_picture_in_the_place_of_a_streams_frames_is_refused_at_once(
+    kind, picture, script
+):
+    client = kind(script.address)
+    with pytest.raises(
+        InvalidRequest, match=r"this is one \(.*\): give \[picture\], or call remove"
+    ):
+        client.remove_stream(picture)
+    await client.close() if kind is AsyncClient else client.close()
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6), (2, 4, 6, 3)])
+def test_an_array_of_pictures_is_a_streams_frames(shape, script):
+    with Client(script.address) as client:
+        assert len(list(client.remove_stream(np.zeros(shape, np.uint8)))) == 2
+
+
+KEYWORDS = [
+    ("remove", {"fromat": "png"}, "unknown keyword fromat: did you mean format?"),
+    ("remove", {"smooth": 0.5}, "unknown keyword smooth: it belongs to remove_stream"),
+    ("remove_stream", {"feather": 1}, "unknown keyword feather: did you mean feather_px?"),
+    ("segment", {"refine": "best"}, "unknown keyword refine: it belongs to remove"),
+    ("segment", {"zzz": 1}, "unknown keyword zzz$"),
+]
+
+
+@pytest.mark.parametrize(("call", "keywords", "words"), KEYWORDS)
+async def test_an_unknown_keyword_is_a_type_error_with_the_likeliest(call, keywords, words, script):
+    with Client(script.address) as client, pytest.raises(TypeError, match=words):
+        getattr(client, call)([b"x"] if call == "remove_stream" else b"x", **keywords)
+    async with AsyncClient(script.address) as other:
+        with pytest.raises(TypeError, match=words):
+            await awaited(getattr(other, call)([b"x"] if "stream" in call else b"x", **keywords))
+
+
+def test_places_may_be_rows_of_arrays():
+    points = np.array([[10, 20], [30, 40]])
+    subject = build_options(points=points, box=np.array([1, 2, 3, 4])).subject
+    assert [(point.x, point.y) for point in subject.points] == [(10, 20), (30, 40)]
+    assert (subject.box.left, subject.box.bottom) == (1, 4)

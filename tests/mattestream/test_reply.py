@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mattestream.errors import MattestreamError, ModelNotFound, Overloaded, ServerError
+from mattestream.errors import (
+    InvalidRequest,
+    MattestreamError,
+    ModelNotFound,
+    Overloaded,
+    ServerError,
+)
 from mattestream.reply import FrameFailed, Removal, frame_outcome, removal
 from mattestream.v1 import image_pb2, removal_pb2, report_pb2
 
@@ -103,6 +109,40 @@ def test_save_replaces_a_file_and_leaves_nothing_else_behind(tmp_path):
     make(b"new").save(target)
     assert target.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.JPEG", "out.webp", "out.zip"])
+def test_save_refuses_a_name_that_says_another_kind_of_file(name, tmp_path):
+    with pytest.raises(InvalidRequest, match=r"the result is image/png, .* or name it out\.png"):
+        make().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out", "out.bin", "out.PNG", "v1.2"])
+def test_save_takes_every_name_that_says_nothing_else(name, tmp_path):
+    make().save(tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"file"
+
+
+def test_raw_pixels_are_not_saved_as_a_picture(tmp_path):
+    pixels = Removal(b"\0" * 6, "", 3, 2, report_pb2.Report(), channels=1)
+    with pytest.raises(InvalidRequest, match="the result is raw pixels"):
+        pixels.save(tmp_path / "out.png")
+
+
+def test_a_result_shows_itself_without_its_megabytes():
+    assert repr(make(b"x" * 10**6)) == "<Removal 3x2 image/png, 1000000 bytes, frame 0>"
+
+
+class OnAGpu:
+    """An array that cannot be turned into bytes here, as PyTorch's cannot."""
+
+
+def test_a_result_on_a_gpu_is_not_saved_but_told_how_and_shows_its_size(tmp_path):
+    there = Removal(b"", "", 3, 2, report_pb2.Report(), channels=4, pixels=OnAGpu())
+    with pytest.raises(InvalidRequest, match=r"bring \.pixels to the host"):
+        there.save(tmp_path / "out.raw")
+    assert repr(there) == "<Removal 3x2 shared pixels, 24 bytes, frame 0>"
 
 
 def test_save_writes_into_an_open_file():

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from mattestream.errors import BadImage, InvalidRequest
-from mattestream.request import (
-    FORMATS,
-    OUTPUTS,
-    build_image,
-    build_options,
-    build_stream_config,
-)
+from mattestream.keywords import FORMATS, OUTPUTS
+from mattestream.picture import build_image
+from mattestream.request import build_options, build_stream_config
 from mattestream.v1 import image_pb2, options_pb2, removal_pb2
 
 

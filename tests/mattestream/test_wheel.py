@@ -43,14 +43,26 @@ def wheel(dist: Path) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory) -> Path:
     """The folder of the commands of a new environment with the wheel and its [server] extra."""
-    venv = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    command = [str(venv / "bin" / "pip"), "install", "--quiet", f"{wheel}[server]"]
+    return install(wheel, "[server]", tmp_path_factory.mktemp("venv"))
+
+
+def install(wheel: Path, extras: str, venv: Path) -> Path:
+    """The folder of the commands of a new environment with the wheel in it."""
+    # Its own pip would take as long to install as all the rest: ours installs into it.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    command = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python")]
+    command += ["install", "--quiet", f"{wheel}{extras}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if any(words in done.stderr for words in UNREACHABLE):
         pytest.skip("pip reaches no package registry from here")
     assert done.returncode == 0, done.stderr
     return venv / "bin"
+
+
+@pytest.fixture(scope="module")
+def client_only(wheel: Path, tmp_path_factory) -> Path:
+    """The folder of the commands of a new environment with the wheel and no extra."""
+    return install(wheel, "", tmp_path_factory.mktemp("thin"))
 
 
 @pytest.fixture
@@ -154,6 +166,30 @@ def test_installed_it_serves_and_removes_over_the_wire(installed, empty, photo, 
     done = run(command, empty)
     assert done.returncode == 0, done.stderr
     assert_cutout(empty / "out.png")
+
+
+def test_a_client_without_the_servers_libraries_removes_over_the_wire(
+    client_only, empty, photo, address
+):
+    command = [client_only / "mattestream", "remove", photo, "-o", "out.png", "--address", address]
+    done = run(command, empty)
+    assert done.returncode == 0, done.stderr
+    assert_cutout(empty / "out.png")
+
+
+@pytest.mark.parametrize("command", ["remove", "serve", "keys", "models", "segment"])
+def test_without_the_servers_libraries_a_command_says_how_to_get_them(
+    command, client_only, empty, photo
+):
+    arguments = {
+        "remove": [photo, "-o", "out.png"],
+        "models": ["list"],
+        "segment": [photo, "-o", "x"],
+    }
+    done = run([client_only / "mattestream", command, *arguments.get(command, [])], empty)
+    assert done.returncode == 1
+    assert "pip install 'mattestream[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_installed_the_doctor_finds_all_well(installed, empty):

@@ -145,8 +145,14 @@ def test_alphas_keep_the_order_of_the_images(tmp_path):
     assert made.run(batch).mean(axis=(1, 2)) == pytest.approx([g / 255 for g in greys], abs=1e-5)
 
 
-def test_warming_runs_the_network_once(tmp_path):
-    model(tmp_path).warm()
+def test_warming_runs_the_network_once(tmp_path, monkeypatch):
+    cold = model(tmp_path)
+    run, batches = cold.engine.run, []
+    monkeypatch.setattr(
+        cold.engine, "run", lambda batch: (batches.append(len(batch)), run(batch))[1]
+    )
+    cold.warm()
+    assert batches == [1]
 
 
 def test_warming_finds_an_answer_that_a_letterbox_cannot_be_cut_out_of(tmp_path):

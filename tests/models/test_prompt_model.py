@@ -81,8 +81,17 @@ def test_features_answer_any_number_of_prompts_without_looking_again(disc, monke
     assert features.nbytes == SIDE * SIDE * 4
 
 
-def test_warming_asks_both_graphs(disc):
+def test_warming_asks_both_graphs(disc, monkeypatch):
+    asked = []
+
+    def noting(name):
+        method = getattr(disc.engine, name)
+        return lambda *given, **named: (asked.append(name), method(*given, **named))[1]
+
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(disc.engine, name, noting(name))
     disc.warm()
+    assert asked == ["encode", "decode", "decode"]
 
 
 def test_prompt_maps_are_those_of_the_training():

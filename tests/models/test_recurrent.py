@@ -7,69 +7,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from models.errors import ManifestError
 from models.recurrent import RecurrentModel
 from models.registry import Registry
 from server.app import App
 from server.config import Config
+from tests.fakes.recurrent_onnx import ECHO, write_echo
 from tests.server.fakes import config_message
 from tests.server.streams.test_smooth import grey
-
-MANIFEST = """
-name = "echo"
-version = "1"
-description = "Remembers."
-license = "Apache-2.0"
-commercial_use = true
-[weights]
-file = "echo.onnx"
-[input]
-tensor = "image"
-width = 16
-height = 16
-[output]
-tensor = "alpha"
-[[states]]
-input = "before"
-output = "after"
-shape = [1, 1, 1, 1]
-[constants]
-share = [0.5]
-"""
-
-
-def write_echo(folder: Path, manifest: str = MANIFEST) -> Path:
-    """alpha = after = brightness * (1 - share) + before * share."""
-    nodes = [
-        helper.make_node("ReduceMean", ["image"], ["bright"], axes=[1], keepdims=1),
-        helper.make_node("Sub", ["bright", "before"], ["step"]),
-        helper.make_node("Mul", ["step", "share"], ["moved"]),
-        helper.make_node("Sub", ["bright", "moved"], ["alpha"]),
-        helper.make_node("Identity", ["alpha"], ["after"]),
-    ]
-    plane = [1, 1, 16, 16]
-
-    def tensor(name: str, shape: list[object]) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    graph = helper.make_graph(
-        nodes,
-        "echo",
-        [
-            tensor("image", [1, 3, 16, 16]),
-            tensor("before", [1, 1, "h", "w"]),
-            tensor("share", [1]),
-        ],
-        [tensor("alpha", plane), tensor("after", plane)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    (folder / "echo.onnx").write_bytes(model.SerializeToString())
-    (folder / "echo.toml").write_text(manifest, encoding="utf-8")
-    return folder
 
 
 def test_states_are_handed_from_frame_to_frame(tmp_path: Path) -> None:
@@ -96,7 +43,7 @@ def test_states_are_handed_from_frame_to_frame(tmp_path: Path) -> None:
 def test_states_that_do_not_fit_the_graph_get_a_sentence(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
-    there = Registry((write_echo(tmp_path, MANIFEST.replace(old, new)),), shipped_dirs=())
+    there = Registry((write_echo(tmp_path, ECHO.replace(old, new)),), shipped_dirs=())
     with pytest.raises(ManifestError) as raised:
         there.load("echo")
     assert said in str(raised.value)

@@ -331,6 +331,27 @@ async def test_a_full_server_refuses_a_photo_before_it_has_come(serve: Serve) ->
         assert proxy.sent < size / 4
 
 
+async def test_a_photo_that_the_queue_leaves_no_time_for_is_refused_before_it_has_come(
+    serve: Serve,
+) -> None:
+    size = 24 << 20
+    async with serve(threads=1) as served, Counting(served.app.port) as proxy:
+        await served.removal.Remove(request())
+        served.app.remover.costs.note("tiny", "any", 1.0, network_s=40.0, rest_s=0.0)
+        least = served.app.remover.costs.least().worker_s
+        # Without the image itself it would be in time.
+        backlog_s = 30 / served.app.admission.margin.value - least / 2
+        assert 0 < backlog_s < 30 / served.app.admission.margin.value
+        options = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
+        with served.app.admission.try_admit(1, Cost(worker_s=backlog_s)):
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{proxy.port}", options) as channel:
+                stub = removal_pb2_grpc.BackgroundRemovalServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.Remove(request(picture() + bytes(size)), timeout=30)
+        assert "come back later" in str(caught.value.details())
+        assert proxy.sent < size / 4
+
+
 async def test_a_unary_call_without_a_message_is_told_what_is_missing(serve: Serve) -> None:
     async with serve() as served:
         call = served.channel.stream_unary("/mattestream.v1.BackgroundRemovalService/Remove")(

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mattestream.v1 import models_pb2, removal_pb2_grpc
 from server.app import StartError
 from server.auth import ApiKeys, NotAuthenticated
-from server.config import ConfigError
+from server.config_key import ConfigError
 from tests.server.fakes import config_message, request
 from tests.server.serving import Serve, new_app
 

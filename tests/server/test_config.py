@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.config import Config, ConfigError, Key, keys
+from server.config import Config, keys
 from server.config_docs import refreshed
+from server.config_key import ConfigError, Key
 from server.config_sources import load_config
 from server.machine import usable_cores
 

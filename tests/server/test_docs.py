@@ -1,40 +1,18 @@
-"""The pages keep their word: their examples run, or start a server, as they stand there."""
+"""The ways to start a server that docs/operations.md shows, with its example file."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import io
 import re
 import shlex
 from pathlib import Path
-
-import pytest
 
 from mattestream.cli.serve import serve
 from server.catalogue import open_registry
 from server.config import Config
 from server.config_sources import load_config
-from tests.server.fakes import picture
-from tests.server.serving import Served
 
 DOCS = Path(__file__).parents[2] / "docs"
-PROTOCOL = DOCS / "protocol.md"
 OPERATIONS = DOCS / "operations.md"
-
-
-async def test_the_python_example_of_the_protocol_page_runs(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PROTOCOL.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "in.jpg").write_bytes(picture())
-    monkeypatch.chdir(tmp_path)
-    program = example.replace("127.0.0.1:50051", f"127.0.0.1:{served.app.port}")
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        await asyncio.to_thread(exec, program, {})
-    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-    assert "right: 96" in printed.getvalue()
 
 
 def served_settings(line: str, toml: Path) -> Config:

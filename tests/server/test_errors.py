@@ -16,7 +16,7 @@ from models import errors as model_errors
 from server.admission import Overloaded
 from server.codecs import errors as codec_errors
 from server.codecs.nv_jpeg import NvJpegUnavailable
-from server.config import ConfigError
+from server.config_key import ConfigError
 from server.errors import TABLE, forget_frames, status_of, trailers
 from server.evaluation.cases import BadTruth
 from server.evaluation.dataset import BadDataset

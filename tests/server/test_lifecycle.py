@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from models.errors import ModelNotFound
 from models.registry import Registry
 from server.app import App
 from server.config import Config
+from server.until_signal import serve_until_signal
 from tests.server.fakes import config_message, eventually, frame_message, request
 from tests.server.serving import Serve, Served, new_app
 
@@ -125,7 +127,7 @@ async def test_work_that_outlasts_the_drain_is_cut_off(serve: Serve) -> None:
 
 async def running_until_signal(app: App) -> asyncio.Task[int]:
     """The task of `serve_until_signal`, past its start."""
-    task = asyncio.create_task(app.serve_until_signal())
+    task = asyncio.create_task(serve_until_signal(app))
     while app.port == 0 or app.host.state("tiny")[0] != "ready":
         assert not task.done(), task
         await asyncio.sleep(0.002)
@@ -149,6 +151,18 @@ async def test_a_signal_drains_and_the_exit_code_is_zero(model_dir: Path, number
         "model unloading",
         "stopped",
     ]
+
+
+async def test_a_running_server_s_own_objects_are_not_looked_through_for_garbage(
+    model_dir: Path,
+) -> None:
+    app, _ = new_app(model_dir)
+    before = gc.get_freeze_count()
+    task = await running_until_signal(app)
+    await eventually(lambda: gc.get_freeze_count() > before + 10_000, "what was loaded is frozen")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await task == 0
+    assert gc.get_freeze_count() <= before
 
 
 async def test_a_second_signal_stops_at_once(model_dir: Path) -> None:
@@ -212,7 +226,7 @@ async def test_a_signal_before_the_handlers_are_set_ends_the_start_with_exit_cod
 async def test_a_signal_while_models_load_stops_too(model_dir: Path) -> None:
     app, registry = new_app(model_dir)
     registry.may_load.clear()
-    task = asyncio.create_task(app.serve_until_signal())
+    task = asyncio.create_task(serve_until_signal(app))
     await eventually(lambda: registry.loads == ["tiny"], "the model loads")
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0)

@@ -36,6 +36,10 @@ async def test_a_taken_port_is_said_in_a_sentence(model_dir: Path) -> None:
         app, _ = new_app(model_dir, port=port)
         with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}: is another"):
             await app.start()
+        # The port that everyone knows comes first, and says what all three need.
+        app, _ = new_app(model_dir, port=port, metrics_port=port, http_port=port)
+        with pytest.raises(StartError, match="--port 0 --http-port -1 --metrics-port -1"):
+            await app.start()
         app, _ = new_app(model_dir, metrics_port=port)
         with pytest.raises(StartError, match=f"cannot show metrics on 127.0.0.1:{port}"):
             await app.start()

@@ -328,6 +328,7 @@ def test_built_rules_are_the_ones_this_version_claims() -> None:
         "chroma_key.color",
         "crop.circle",
         "crop.flush",
+        "crop.keep_size",
         "keep_metadata",
         "subject.trimap",
         "subject.box",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,18 +16,23 @@ from PIL import Image
 from models.device_model import DeviceModel
 from models.model import Model
 from models.registry import Registry
+from server.codecs.encode import Encoded
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.device_pipeline import DevicePipeline
+from server.finishing import needs_colours
 from server.host_pipeline import HostPipeline
 from server.job import (
     Color,
     EncodedSource,
+    FlatBackground,
+    FlatUse,
     Format,
     Options,
     Output,
     PixelFormat,
     RawSource,
+    Refine,
 )
 from server.pipeline import Pipeline, remove_one
 from tests.fakes.emulated_engine import EmulatedRegistry
@@ -176,3 +182,50 @@ def test_a_bad_image_is_refused_and_the_next_one_works(
         remove_one(pipeline, EncodedSource(b"not a picture"), Options())
     data, _ = half_white_png()
     assert remove_one(pipeline, EncodedSource(data), Options()).outcome.encoded.data
+
+
+@pytest.mark.parametrize("output", [Output.ALPHA, Output.MASK])
+def test_an_alpha_alone_is_the_same_whether_its_jpeg_was_decoded_whole_or_smaller(
+    brightness: Model, output: Output
+) -> None:
+    pipeline = HostPipeline(brightness, LIMITS)
+    y, x = np.mgrid[0:1000, 0:1600]
+    grey = np.clip(128 + 160 * np.sin(x / 190) * np.cos(y / 130), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey).convert("RGB").save(file, "JPEG", quality=95)
+    source = EncodedSource(file.getvalue())
+    form = Format.RAW if output is Output.ALPHA else Format.RLE
+    lean = Options(output=output, format=form, refine=Refine.OFF)
+    # A wish that changes nothing but needs the pixels: the picture is small enough already.
+    whole = replace(lean, max_megapixels=5)
+    small, large = (pipeline.open(source, options) for options in (lean, whole))
+    assert small.decoded.rgb.size < large.decoded.rgb.size / 3
+    assert (small.width, small.height) == (large.width, large.height) == (1600, 1000)
+    alphas = []
+    for opened, options in ((small, lean), (large, whole)):
+        (answer,) = pipeline.run([opened])
+        outcome = pipeline.close(
+            opened, answer, replace(options, output=Output.ALPHA, format=Format.RAW)
+        )
+        encoded = outcome.encoded
+        assert isinstance(encoded, Encoded)
+        alphas.append(np.frombuffer(encoded.data, np.uint8).reshape(1000, 1600).astype(int))
+    assert np.abs(alphas[0] - alphas[1]).max() <= 4
+    assert np.abs(alphas[0] - alphas[1]).mean() <= 1
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"output": Output.CUTOUT, "format": Format.PNG},
+        {"refine": Refine.FAST},
+        {"refine": None},
+        {"max_megapixels": 1.0},
+        {"flat_background": FlatBackground(FlatUse.AUTO)},
+    ],
+    ids=lambda wish: next(reversed(wish)),
+)
+def test_whoever_looks_at_the_pixels_gets_all_of_them(wish: dict[str, object]) -> None:
+    lean = Options(output=Output.ALPHA, format=Format.RAW, refine=Refine.OFF)
+    assert not needs_colours(lean)
+    assert needs_colours(replace(lean, **wish))  # type: ignore[arg-type]

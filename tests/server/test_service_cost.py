@@ -32,6 +32,14 @@ def test_later_images_move_the_means_by_a_tenth() -> None:
     assert costs.expected("tiny", "png", 1.0, on_device=False).worker_s == pytest.approx(0.11)
 
 
+def test_any_image_takes_at_least_the_cheapest_network_that_ran() -> None:
+    costs = ServiceCosts()
+    assert costs.least() == Cost(0.0, 0.0)
+    costs.note("large", "png", 1.0, network_s=0.3, rest_s=0.02)
+    costs.note("small", "png", 1.0, network_s=0.1, rest_s=0.02)
+    assert costs.least() == Cost(0.1, 0.0)
+
+
 def test_a_thumbnail_does_not_make_megapixels_dear() -> None:
     costs = ServiceCosts()
     costs.note("tiny", "png", 0.0001, network_s=0.0, rest_s=0.001)

@@ -91,7 +91,7 @@ async def test_no_more_frames_than_the_window_are_read_while_the_model_is_busy(
         engine = served.registry.engines["tiny"]
         engine.open.clear()
         stream, _ = await open_stream(served)
-        (inside,) = served.app.removal.streams
+        (inside,) = served.app.removal.streams.open
         for frame_id in range(10):
             await stream.write(frame_message(frame_id))
         await stream.done_writing()
@@ -118,7 +118,7 @@ async def test_a_client_that_leaves_mid_frame_frees_everything(served: Served) -
     assert served.app.admission.bytes > 0
     engine.open.set()
     await eventually(lambda: served.app.admission.bytes == 0, "running frames are gone")
-    await eventually(lambda: not served.app.removal.streams, "the stream is gone")
+    await eventually(lambda: not served.app.removal.streams.open, "the stream is gone")
     assert served.app.admission.images == 0
     await served.removal.Remove(request())
 

@@ -23,7 +23,7 @@ async def test_a_client_that_stops_reading_stops_the_server_at_its_window(serve:
     )
     async with serve(stream_window=2) as served:
         stream, _ = await open_stream(served, options=options)
-        (inside,) = served.app.removal.streams
+        (inside,) = served.app.removal.streams.open
         writing = asyncio.create_task(
             write_all(stream, (frame_message(frame_id, photo) for frame_id in range(30)))
         )
@@ -66,7 +66,7 @@ async def test_a_stream_whose_answers_nobody_reads_is_ended(
             writing = asyncio.create_task(
                 write_all(stream, (frame_message(frame_id, photo) for frame_id in range(8)))
             )
-            await eventually(lambda: not served.app.removal.streams, "the stream is ended")
+            await eventually(lambda: not served.app.removal.streams.open, "the stream is ended")
             await eventually(lambda: served.app.admission.bytes == 0, "all is free")
             await eventually(lambda: any(line["event"] == "call done" for line in lines), "logged")
         (line,) = [line for line in lines if line["event"] == "call done"]

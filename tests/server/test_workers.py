@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from server.workers import Lane, Stage, Workers
+from server.workers import NO_ONES, Lane, Stage, Workers
 from tests.server.fakes import PATIENCE_S, eventually
 
 
@@ -88,6 +88,29 @@ async def test_a_cancellation_waits_until_the_thread_has_let_go(one_worker: Work
     running.cancel()  # as a server's stop does after a caller's own cancellation
     await asyncio.sleep(0)
     assert not running.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_cancellation_tells_the_thread_that_has_the_call_and_nobody_else(
+    one_worker: Workers,
+) -> None:
+    started, release = threading.Event(), threading.Event()
+    told: list[str] = []
+    lane = one_worker.lane(Stage.OPEN)
+
+    async def wait_for(name: str) -> str:
+        return await lane.begin(NO_ONES, hold, started, release).telling(lambda: told.append(name))
+
+    running = asyncio.create_task(wait_for("running"))
+    await asyncio.to_thread(started.wait)
+    waiting = asyncio.create_task(wait_for("waiting"))
+    await asyncio.sleep(0)
+    for task in (waiting, running):
+        task.cancel()
+    await asyncio.wait({waiting})
+    assert told == ["running"]
     release.set()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -1,13 +1,14 @@
 // Many photos: a queue with progress, and all results in one zip.
 import { remove } from "./api.js";
-import { element, save } from "./photo.js";
+import { readLook } from "./look.js";
+import { ENDINGS, element, save } from "./photo.js";
 import { say } from "./status.js";
 import { zip } from "./zip.js";
 
 const AT_ONCE = 2;
 const at = (id) => document.getElementById(id);
 
-let jobs = []; // { file, card, state, result }
+let jobs = []; // { file, card, state, result, name }: the name is that of the result
 let running = 0;
 let stop = new AbortController();
 
@@ -30,16 +31,17 @@ export function startBatch() {
   });
   at("batch-download").addEventListener("click", async () => {
     const files = jobs.filter((job) => job.result).map((job) => ({ name: job.name, blob: job.result }));
+    say("Packing…");
     save(await zip(files), "mattestream.zip");
+    say(`${files.length} results are in mattestream.zip.`);
   });
 }
 
 export function addToBatch(files) {
   if (stop.signal.aborted) stop = new AbortController();
-  const taken = new Set(jobs.map((job) => job.name));
   for (const file of files) {
-    const job = { file, name: freeName(file.name, taken), card: makeCard(file), state: "waiting", result: null };
-    taken.add(job.name);
+    const job = { file, card: makeCard(file), state: "", result: null, name: "" };
+    tell(job, "waiting");
     jobs.push(job);
     at("batch-list").append(job.card);
   }
@@ -53,8 +55,10 @@ async function work() {
   for (let job; !signal.aborted && (job = jobs.find((one) => one.state === "waiting")); ) {
     tell(job, "working…");
     try {
-      const { blob, report } = await remove(job.file, {}, { signal, retries: 30 });
+      const { options, files } = at("batch-look").checked ? readLook() : { options: {}, files: {} };
+      const { blob, report } = await remove(job.file, options, { files, signal, retries: 30 });
       job.result = blob;
+      job.name = freeName(job.file.name, ENDINGS[blob.type] ?? "png");
       showResult(job, report);
     } catch (error) {
       tell(job, error.name === "AbortError" ? "stopped" : error.message, error.name !== "AbortError");
@@ -82,10 +86,12 @@ function makeCard(file) {
   const image = element("img");
   image.className = "thumb";
   image.src = URL.createObjectURL(file);
-  image.alt = file.name;
+  image.alt = "";
+  image.addEventListener("error", () => image.removeAttribute("src"));
   const name = element("span", file.name);
   name.className = "name";
-  const state = element("span", "waiting");
+  name.title = file.name;
+  const state = element("span");
   state.className = "state";
   card.append(image, name, state);
   return card;
@@ -93,6 +99,7 @@ function makeCard(file) {
 
 function tell(job, state, isBad = false) {
   job.state = state;
+  job.card.dataset.state = state;
   const line = job.card.querySelector(".state");
   line.textContent = state;
   line.classList.toggle("bad", isBad);
@@ -112,10 +119,11 @@ function count() {
   }
 }
 
-function freeName(fileName, taken) {
+function freeName(fileName, ending) {
+  const taken = new Set(jobs.map((job) => job.name));
   const stem = fileName.replace(/\.[^.]*$/, "");
   for (let number = 1; ; number += 1) {
-    const name = number === 1 ? `${stem}.png` : `${stem}-${number}.png`;
+    const name = number === 1 ? `${stem}.${ending}` : `${stem}-${number}.${ending}`;
     if (!taken.has(name)) return name;
   }
 }

@@ -27,15 +27,28 @@ export function stopCamera() {
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
   at("camera-start").textContent = "Start the camera";
+  at("camera-start").classList.add("main");
   at("camera-shot").disabled = true;
+  at("camera-empty").hidden = false;
+  at("camera-rate").value = "";
 }
 
+// Why a browser refuses a camera, by the name of its error.
+const REFUSALS = {
+  NotAllowedError: "this page may not use it. Allow it in the browser's address bar, then start it again.",
+  NotFoundError: "there is none on this machine.",
+  NotReadableError: "another program holds it. Close that one, then start it again.",
+};
+
 async function open() {
+  if (!navigator.mediaDevices) {
+    say("The camera cannot be opened: browsers open it on https and localhost only.", { bad: true });
+    return;
+  }
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
   } catch (error) {
-    const why = navigator.mediaDevices ? error.message : "browsers open it on https and localhost only";
-    say(`The camera cannot be opened: ${why}.`, { bad: true });
+    say(`The camera cannot be opened: ${REFUSALS[error.name] ?? error.message}`, { bad: true });
     return;
   }
   video = document.createElement("video");
@@ -43,8 +56,11 @@ async function open() {
   video.srcObject = stream;
   await video.play();
   at("camera-start").textContent = "Stop the camera";
+  at("camera-start").classList.remove("main");
   at("camera-shot").disabled = false;
   const view = at("camera-view");
+  // People expect a mirror, but not of the camera at a phone's back.
+  view.classList.toggle("mirrored", stream.getVideoTracks()[0].getSettings().facingMode !== "environment");
   view.width = WIDTH_PX;
   view.height = Math.round((WIDTH_PX * video.videoHeight) / video.videoWidth);
   stop = new AbortController();
@@ -64,6 +80,7 @@ async function send(signal) {
       if (signal.aborted) return;
       if (number > shown) draw(frame.board, alpha); // a later one may have come first
       shown = Math.max(shown, number);
+      at("camera-empty").hidden = true;
       rate(performance.now() - began);
     } catch (error) {
       if (signal.aborted) return;

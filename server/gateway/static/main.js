@@ -7,6 +7,7 @@ import { say } from "./status.js";
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 
 function choose(tab, focus = false) {
+  if (tab.getAttribute("aria-selected") !== "true") say(""); // it was about the other panel
   for (const other of tabs) {
     const chosen = other === tab;
     other.setAttribute("aria-selected", String(chosen));
@@ -24,7 +25,7 @@ function shownPanel() {
 function take(files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/"));
   if (!pictures.length) {
-    if (files.length) say("That is no picture: drop a JPEG, PNG or WebP.", { bad: true });
+    if (files.length) say(`${files[0].name} is no picture: drop a JPEG, PNG or WebP.`, { bad: true });
     return;
   }
   if (pictures.length > 1 || shownPanel() === "batch") {
@@ -39,10 +40,25 @@ function take(files) {
 for (const [at, tab] of tabs.entries()) {
   tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) choose(tabs[(at + step + tabs.length) % tabs.length], true);
+    const last = tabs.length - 1;
+    const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    choose(tabs[to], true);
   });
 }
+
+// The box for the key closes as menus do.
+const keyBox = document.getElementById("key");
+addEventListener("pointerdown", (event) => {
+  if (!keyBox.contains(event.target)) keyBox.open = false;
+});
+keyBox.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" && !(event.key === "Enter" && event.target.id === "api-key")) return;
+  event.preventDefault(); // else the same key opens it again
+  keyBox.open = false;
+  keyBox.querySelector("summary").focus();
+});
 
 let drags = 0; // dragenter of a child comes before dragleave of its parent
 addEventListener("dragenter", () => document.body.classList.toggle("dragging", ++drags > 0));

@@ -3,111 +3,103 @@
 // Strokes go to the server as a trimap: sure subject, sure background, and unknown along the present
 // edge, where it finds the hair by itself.
 const SURE = 0.98;
+const DOT_PX = 9; // on the screen, whatever the picture's size
+const GREEN = "#1db37c";
+const RED = "#e0433a";
 
 export class Marks {
   constructor(canvas) {
     this.canvas = canvas;
+    this.brush = 1;
     this.clear(1, 1);
   }
 
   // `width` and `height` are those of the picture that is worked on, in pixels.
   clear(width, height) {
-    this.points = [];
-    this.strokes = [];
+    this.list = []; // in the order they were made: { x, y, exclude } or { keep, wide, path }
     this.canvas.width = width;
     this.canvas.height = height;
-    this.cursor = null;
+    this.cursor = null; // { x, y, ring }
     this.draw();
   }
 
   get isEmpty() {
-    return !this.points.length && !this.strokes.length;
+    return !this.list.length;
   }
 
-  get brush() {
-    return Math.max(6, Math.max(this.canvas.width, this.canvas.height) / 40);
+  get points() {
+    return this.list.filter((mark) => !mark.path);
+  }
+
+  // Whether they say where the subject is: places that are not wanted do not.
+  get pointOut() {
+    return this.points.some((point) => !point.exclude);
+  }
+
+  get strokes() {
+    return this.list.filter((mark) => mark.path);
   }
 
   addPoint(x, y, exclude) {
-    this.points.push({ x, y, exclude });
+    this.list.push({ x, y, exclude });
     this.draw();
   }
 
   beginStroke(x, y, keep) {
-    this.strokes.push({ keep, path: [[x, y]] });
+    this.list.push({ keep, wide: this.brush, path: [[x, y]] });
     this.draw();
   }
 
   extendStroke(x, y) {
-    this.strokes.at(-1).path.push([x, y]);
+    this.list.at(-1).path.push([x, y]);
     this.draw();
   }
 
-  undo(isBrush) {
-    (isBrush ? this.strokes : this.points).pop();
+  undo() {
+    this.list.pop();
     this.draw();
   }
 
   draw() {
     const pen = this.canvas.getContext("2d");
+    const px = this.canvas.width / (this.canvas.clientWidth || this.canvas.width); // of the screen
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    pen.globalAlpha = 0.45;
-    this.#strokes(pen, (keep) => (keep ? "#1db37c" : "#e0433a"));
+    pen.globalAlpha = 0.4;
+    this.#strokes(pen, (keep) => (keep ? GREEN : RED));
     pen.globalAlpha = 1;
-    for (const { x, y, exclude } of this.points) {
+    for (const point of this.points) drawPoint(pen, point, px);
+    if (this.cursor) this.#cursor(pen, this.cursor, px);
+  }
+
+  // The brush as large as it paints, or cross-hairs for a place.
+  #cursor(pen, { x, y, ring }, px) {
+    for (const [style, wide] of [["#000", 3 * px], ["#fff", 1.5 * px]]) {
+      pen.strokeStyle = style;
+      pen.lineWidth = wide;
       pen.beginPath();
-      pen.arc(x, y, this.brush / 3, 0, 7);
-      pen.fillStyle = exclude ? "#e0433a" : "#1db37c";
-      pen.fill();
-      pen.lineWidth = this.brush / 10;
-      pen.strokeStyle = "#fff";
+      if (ring) pen.arc(x, y, this.brush / 2, 0, 7);
+      else for (const [dx, dy] of [[14 * px, 0], [0, 14 * px]]) line(pen, x - dx, y - dy, x + dx, y + dy);
       pen.stroke();
-    }
-    if (this.cursor) {
-      const [x, y] = this.cursor;
-      pen.lineWidth = this.brush / 8;
-      for (const style of ["#000", "#fff"]) {
-        pen.strokeStyle = style;
-        pen.beginPath();
-        pen.moveTo(x - this.brush, y);
-        pen.lineTo(x + this.brush, y);
-        pen.moveTo(x, y - this.brush);
-        pen.lineTo(x, y + this.brush);
-        pen.stroke();
-        pen.lineWidth /= 2;
-      }
     }
   }
 
-  // A PNG of the picture's size, or null without strokes. `alpha` is the server's alpha as a bitmap.
+  // A PNG of the picture's size. `alpha` is the server's alpha as a bitmap.
   async trimap(alpha) {
-    if (!this.strokes.length) return null;
     const { width, height } = this.canvas;
     const board = new OffscreenCanvas(width, height);
     const pen = board.getContext("2d", { willReadFrequently: true });
     pen.drawImage(alpha, 0, 0, width, height);
-    const pixels = pen.getImageData(0, 0, width, height);
-    for (let at = 0; at < pixels.data.length; at += 4) {
-      const value = pixels.data[at] / 255;
-      const sure = value >= SURE ? 255 : value <= 1 - SURE ? 0 : 128;
-      pixels.data.fill(sure, at, at + 3);
-    }
-    pen.putImageData(pixels, 0, 0);
+    eachGrey(pen, (value) => (value >= SURE * 255 ? 255 : value <= (1 - SURE) * 255 ? 0 : 128));
     this.#strokes(pen, (keep) => (keep ? "#fff" : "#000"));
     // Smoothing leaves greys at the rim of a stroke, and a trimap knows three values.
-    const drawn = pen.getImageData(0, 0, width, height);
-    for (let at = 0; at < drawn.data.length; at += 4) {
-      const value = drawn.data[at];
-      drawn.data.fill(value === 255 || value === 0 ? value : 128, at, at + 3);
-    }
-    pen.putImageData(drawn, 0, 0);
+    eachGrey(pen, (value) => (value === 255 || value === 0 ? value : 128));
     return board.convertToBlob({ type: "image/png" });
   }
 
   #strokes(pen, color) {
     pen.lineCap = pen.lineJoin = "round";
-    pen.lineWidth = this.brush;
-    for (const { keep, path } of this.strokes) {
+    for (const { keep, wide, path } of this.strokes) {
+      pen.lineWidth = wide;
       pen.strokeStyle = color(keep);
       pen.beginPath();
       pen.moveTo(...path[0]);
@@ -115,4 +107,29 @@ export class Marks {
       pen.stroke();
     }
   }
+}
+
+function drawPoint(pen, { x, y, exclude }, px) {
+  pen.beginPath();
+  pen.arc(x, y, DOT_PX * px, 0, 7);
+  pen.fillStyle = exclude ? RED : GREEN;
+  pen.fill();
+  pen.lineWidth = 2 * px;
+  pen.strokeStyle = "#fff";
+  pen.stroke();
+  pen.beginPath();
+  line(pen, x - 4 * px, y, x + 4 * px, y);
+  if (!exclude) line(pen, x, y - 4 * px, x, y + 4 * px);
+  pen.stroke();
+}
+
+function line(pen, x, y, toX, toY) {
+  pen.moveTo(x, y);
+  pen.lineTo(toX, toY);
+}
+
+function eachGrey(pen, change) {
+  const pixels = pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height);
+  for (let at = 0; at < pixels.data.length; at += 4) pixels.data.fill(change(pixels.data[at]), at, at + 3);
+  pen.putImageData(pixels, 0, 0);
 }

@@ -95,6 +95,13 @@ def test_blank_paper_is_no_drawing():
     assert find_paper(np.full((50, 70, 3), 255, np.uint8)) is None
 
 
+def test_a_jpeg_that_is_a_shade_off_its_paper_is_no_drawing_and_no_trouble():
+    picture = np.full((160, 240, 3), 250, np.uint8)
+    picture[20:140, 10:130] = picture[40:130, 150:230] = 255
+    for quality in range(80, 100):
+        find_paper(as_jpeg(picture, quality))
+
+
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (2, 2), (7, 3)])
 def test_the_smallest_pictures_are_no_drawings_and_no_trouble(size_hw):
     rng = np.random.default_rng(3)

@@ -220,6 +220,9 @@ def test_the_installed_cupy_takes_the_calls_of_the_device(cupy: Any) -> None:
         lambda: cupy.cuda.PinnedMemory(10, cupy.cuda.runtime.hostAllocPortable),
         lambda: cupy.cuda.Event(block=True, disable_timing=True),
         lambda: adopted.begin_capture(cupy.cuda.runtime.streamCaptureModeThreadLocal),
+        lambda: cupy.cuda.runtime.ipcOpenMemHandle(bytes(64)),
+        lambda: cupy.cuda.runtime.ipcCloseMemHandle(1 << 20),
+        lambda: cupy.cuda.runtime.pointerGetAttributes(1 << 20),
     ]
     for call in calls:
         with no_driver:

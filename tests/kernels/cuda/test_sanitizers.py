@@ -22,7 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixture
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-OTHERS = ("test_sanitizers.py", "test_nvrtc.py", "test_parameters.py", "test_shim.py")
+OTHERS = (
+    *("test_sanitizers.py", "test_nvrtc.py", "test_parameters.py"),
+    *("test_shim.py", "test_documentation.py"),  # these run no kernel of ours
+)
 PLANT = """
 import sys
 from pathlib import Path

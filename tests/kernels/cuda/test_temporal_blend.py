@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.cuda.temporal_blend import scratch_bytes, state_bytes, temporal_blend
+from kernels.cuda.temporal_blend import CHANGE_BYTES, cut_at, temporal_blend, temporal_luma
 from kernels.reference.resize_normalise import resize_normalise
-from kernels.reference.temporal_blend import luma_of
+from kernels.reference.temporal_blend import is_cut, luma_of
 from kernels.reference.temporal_blend import temporal_blend as twin
 from tests.kernels.cuda.arrays import empty, get, put
 
@@ -20,45 +20,63 @@ SIZES_HW = [(1, 1), (1, 7), (37, 53), (203, 317)]
 
 
 class Film:
-    """A stream on the device: its state, and one call per frame."""
+    """A stream on the device: what it keeps, twice, and one call per frame."""
 
     def __init__(self, device, stream, height, width, *, smooth=0.8, half=False, **plane):
         self.device, self.stream, self.shape = device, stream, (height, width)
-        self.state = empty(device, state_bytes(width, height))
-        self.scratch = empty(device, scratch_bytes(width, height))
+        self.lumas = [empty(device, width * height) for _ in range(2)]
+        self.alphas = [empty(device, 4 * width * height) for _ in range(2)]
+        self.change = empty(device, CHANGE_BYTES)
         self.smooth, self.half, self.plane = smooth, half, plane
-        self.first = True
+        self.frames = 0
 
     def show(self, rgb_u8, alpha):
         height, width = self.shape
+        now, before = self.frames % 2, 1 - self.frames % 2
         tensor = resize_normalise(rgb_u8, width, height, MEAN, STD, **self.plane)
         plane = put(self.device, tensor.astype(np.float16 if self.half else np.float32))
         memory = put(self.device, alpha)
-        temporal_blend(
+        luma_before = self.lumas[before].address if self.frames else 0
+        temporal_luma(
             self.device,
             self.stream,
             plane=plane.address,
-            alpha=memory.address,
-            state=self.state.address,
-            scratch=self.scratch.address,
-            target=memory.address,
+            luma=self.lumas[now].address,
             width=width,
             height=height,
             mean=MEAN,
             std=STD,
-            smooth=self.smooth,
-            first=self.first,
+            luma_before=luma_before,
+            change=self.change.address,
             half=self.half,
             **self.plane,
         )
-        self.first = False
+        temporal_blend(
+            self.device,
+            self.stream,
+            alpha=memory.address,
+            kept=self.alphas[now].address,
+            target=memory.address,
+            luma=self.lumas[now].address,
+            width=width,
+            height=height,
+            smooth=self.smooth,
+            alpha_before=self.alphas[before].address,
+            luma_before=luma_before,
+            change=self.change.address,
+            cut=cut_at(width, height),
+        )
+        self.frames += 1
         self.device.synchronize(self.stream)
-        return get(self.device, memory, self.shape, np.float32)
+        shown = get(self.device, memory, self.shape, np.float32)
+        assert np.array_equal(get(self.device, self.alphas[now], self.shape, np.float32), shown)
+        return shown
 
     def luma(self):
-        height, width = self.shape
-        kept = get(self.device, self.state, (5 * height * width,), np.uint8)
-        return kept[4 * height * width :].reshape(self.shape)
+        return get(self.device, self.lumas[1 - self.frames % 2], self.shape, np.uint8)
+
+    def counted(self):
+        return int(get(self.device, self.change, (1,), np.uint32)[0])
 
 
 def grey(values):
@@ -154,6 +172,43 @@ def test_a_subject_that_leaves_without_a_change_of_light_leaves_no_trail(device,
     film, scene = Film(device, stream, 16, 16, smooth=0.95), grey(np.full((16, 16), 90))
     film.show(scene, np.ones((16, 16), np.float32))
     assert film.show(scene, np.zeros((16, 16), np.float32)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("size_hw", [*SIZES_HW, (1080, 1920)])
+def test_the_change_of_a_plane_is_counted_exactly(device, stream, size_hw):
+    rng, film = np.random.default_rng(9), Film(device, stream, *size_hw)
+    first, second = rng.integers(0, 256, (2, *size_hw), np.uint8)
+    alpha = np.zeros(size_hw, np.float32)
+    film.show(grey(first), alpha)
+    assert film.counted() == 0
+    film.show(grey(second), alpha)
+    assert film.counted() == np.abs(first.astype(int) - second).sum()
+
+
+@pytest.mark.parametrize("step", [39, 40, 41])
+def test_a_cut_is_where_the_twin_says(device, stream, step):
+    first, second = np.full((9, 11), 100, np.uint8), np.full((9, 11), 100 + step, np.uint8)
+    film, alpha = Film(device, stream, 9, 11), np.full((9, 11), 0.5, np.float32)
+    film.show(grey(first), alpha)
+    film.show(grey(second), alpha)
+    assert (film.counted() >= cut_at(11, 9)) == is_cut(second, first) == (step >= 40)
+
+
+@pytest.mark.parametrize(("changed_columns", "is_another_scene"), [(6, False), (9, True)])
+def test_at_a_cut_even_what_stands_still_is_the_new_alpha(
+    device, stream, changed_columns, is_another_scene
+):
+    # 200 levels over 6 of 40 columns are 30 in the mean, over 9 they are 45; the right side of the
+    # picture stands still in both.
+    film = Film(device, stream, 40, 40, smooth=0.95)
+    before, after = np.full((40, 40), 0.5, np.float32), np.full((40, 40), 0.55, np.float32)
+    first = np.full((40, 40), 20)
+    second = first.copy()
+    second[:, :changed_columns] = 220
+    film.show(grey(first), before)
+    right = film.show(grey(second), after)[:, 20:]
+    assert np.array_equal(right, after[:, 20:]) == is_another_scene
+    assert (right < 0.51).all() == (not is_another_scene)
 
 
 def test_a_cut_to_another_scene_takes_the_new_alpha_at_once(device, stream):

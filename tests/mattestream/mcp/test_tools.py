@@ -194,8 +194,6 @@ async def test_an_avatar_is_round(desk: Desk) -> None:
 async def test_wishes_that_contradict_each_other_get_the_servers_sentence(desk: Desk) -> None:
     said = await refusal(desk, "crop_to_subject", image="photo.png", aspect=2, width=9, height=9)
     assert "leave out the aspect" in said
-    said = await refusal(desk, "crop_to_subject", image="photo.png", format="jpeg")
-    assert "has no alpha" in said
 
 
 async def test_an_empty_picture_has_no_subject(desk: Desk) -> None:
@@ -272,3 +270,23 @@ async def test_a_result_that_gave_way_to_newer_ones_says_so(desk: Desk) -> None:
 async def test_a_number_out_of_range_is_refused_by_name(desk: Desk) -> None:
     said = await refusal(desk, "remove_background", image="photo.png", feather_px=-1)
     assert "feather_px" in said
+
+
+@pytest.mark.parametrize(
+    ("format_", "media_type"),
+    [("png", "image/png"), ("webp", "image/webp"), ("jpeg", "image/jpeg")],
+)
+async def test_a_link_says_what_lies_there(desk: Desk, format_: str, media_type: str) -> None:
+    given = {"image": str(desk.photo), "format": format_, "background": "white"}
+    made = await call(desk, "remove_background", **given)
+    link = next(block for block in made.content if isinstance(block, ResourceLink))
+    (result,) = (await desk.client.read_resource(str(link.uri))).contents
+    assert (link.mime_type, result.mime_type) == (media_type, media_type)
+
+
+async def test_a_jpeg_without_a_background_is_refused_in_the_tools_own_words(desk: Desk) -> None:
+    for tool in ("remove_background", "crop_to_subject"):
+        said = await refusal(desk, tool, image=str(desk.photo), format="jpeg")
+        assert "give a background" in said
+    given = {"image": str(desk.photo), "format": "jpeg", "output": "alpha"}
+    await facts(desk, "remove_background", **given)

@@ -8,12 +8,17 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from kernels.cuda.carry_states import carry_states
 from kernels.device import Device, Stream
 from models import onnx_session
+from models.device_engine import StateSpec
 from models.errors import DeviceNotAvailable, EngineFailed
+from models.fixed_graph import fixed_twin
 from models.manifest import read_manifest
 from models.onnx_device_engine import OnnxDeviceEngine, Provider
+from models.weights import VerifiedWeights, sha256_of
 from tests.fakes.emulated_device import EmulatedDevice
+from tests.fakes.recurrent_onnx import write_echo
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cuda.arrays import empty, get, put
 
@@ -82,6 +87,39 @@ def test_shapes_come_from_the_manifest_and_from_one_run(
     assert (made.output.shape, made.output.nbytes) == ((32, 32, 2), 32 * 32 * 2 * 4)
     assert made.device == device.name
     assert made.name == f"onnxruntime {onnxruntime.__version__}"
+
+
+@pytest.fixture
+def echo(tmp_path: Path, device: Device, stream: Stream) -> OnnxDeviceEngine:
+    """alpha = after = the mean of brightness and `before`."""
+    path = write_echo(tmp_path) / "echo.onnx"
+    found = VerifiedWeights(path, sha256_of(path))
+    manifest, twin = fixed_twin(read_manifest(tmp_path / "echo.toml"), found, tmp_path)
+    return OnnxDeviceEngine(twin.path, manifest, device, stream, Provider.host(), buckets=(1,))
+
+
+def test_states_are_read_and_written_where_they_are_bound(
+    device: Device, stream: Stream, echo: OnnxDeviceEngine
+) -> None:
+    assert echo.states == (StateSpec("before", "after", (1, 1, 16, 16), "fp32"),)
+    source = put(device, np.full((1, 3, 16, 16), 0.5, np.float32))
+    before, after = put(device, np.ones((16, 16), np.float32)), empty(device, 1024)
+    target = empty(device, 1024)
+    addresses = [(before.address, after.address)]
+    binding = echo.bind(1, source.address, target.address, addresses)
+    for expected in (0.75, 0.625):
+        binding.enqueue(stream)
+        device.synchronize(stream)
+        for memory in (target, after):
+            assert (get(device, memory, (16, 16), np.float32) == expected).all()
+        # What was handed on becomes what is read, as `models.device_batch` brings it there.
+        handed_on = put(device, get(device, after, (16, 16), np.float32))
+        carry_states(device, stream, source=handed_on.address, target=before.address, nbytes=1024)
+
+
+def test_states_that_are_not_bound_are_refused(echo: OnnxDeviceEngine) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        echo.bind(1, 256, 512)
 
 
 def test_another_stream_than_the_sessions_own_is_refused(

@@ -9,7 +9,6 @@ call first, which is checked, and then says what a real library would.
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from models import tensorrt_library
 from models.manifest import read_manifest
 from models.plan_cache import PlanCache, PlanKey
-from models.tensorrt_builder import FLAGS, BuildSettings, build_plan, input_shape
+from models.tensorrt_builder import FLAGS, BuildSettings, build_plan
 from models.tensorrt_engine import TensorRTEngine
 from models.tensorrt_library import TensorRT, open_tensorrt
 from models.tensorrt_plans import Plan
@@ -47,7 +46,7 @@ def main(folder: Path, case: str) -> None:
     tensorrt_library.count_cuda_devices = lambda: 1
     (folder / "stub.toml").write_text(MANIFEST)
     (folder / "stub.onnx").write_bytes(b"not read by the stub")
-    {"build": build, "engine": engine, "wrong": wrong}[case](library, folder)
+    {"build": build, "engine": engine, "states": states, "wrong": wrong}[case](library, folder)
     print("passed", library.title)
     sys.stdout.flush()
     os._exit(0)  # the objects are one: freeing them one by one makes no sense
@@ -79,33 +78,59 @@ def build(library: TensorRT, folder: Path, level: object = 4) -> None:
 
 
 def engine(library: TensorRT, folder: Path) -> None:
-    tell_input_from_output(library.module)
+    tell_tensors_apart(library.module, ("image",), ("alpha",))
+    made = opened(library, folder, (1, 2))
+    assert (made.input.name, made.input.element) == ("image", "fp16")
+    assert (made.output.name, made.output.shape) == ("alpha", (3, 32, 32))
+    bind_and_run(made, 2, ())
+
+
+def states(library: TensorRT, folder: Path) -> None:
+    tell_tensors_apart(library.module, ("image", "before"), ("alpha", "after"))
+    made = opened(library, folder, (1,), (("before", "after"),))
+    (state,) = made.states
+    assert (state.shape, state.element) == ((1, 3, 32, 32), "fp16"), state
+    bind_and_run(made, 1, ((1 << 12, 1 << 13),))
+
+
+def opened(
+    library: TensorRT,
+    folder: Path,
+    buckets: tuple[int, ...],
+    pairs: tuple[tuple[str, str], ...] = (),
+) -> TensorRTEngine:
     manifest = read_manifest(folder / "stub.toml")
-    shape, tensors = input_shape(manifest), (manifest.input.tensor, manifest.output.tensor)
+    shape, tensors = manifest.input.shape, (manifest.input.tensor, manifest.output.tensor)
     key = PlanKey(
-        "stub", "0", "fp16", library.title, "g", "9.0", (1, 2), shape, tensors, FLAGS, 3, 0
+        *("stub", "0", "fp16", library.title, "g", "9.0"),
+        *(buckets, shape, tensors, FLAGS, 3, 0, pairs),
     )
     cache = PlanCache(folder)
     device = EmulatedDevice()
     device.use()
-    plan = Plan(cache.write(key, b"plan"), key, cache, 1.0)
-    made = TensorRTEngine(library, plan, device)
-    assert (made.input.name, made.input.element) == ("image", "fp16")
-    assert (made.output.name, made.output.shape) == ("alpha", (3, 32, 32))
+    return TensorRTEngine(library, Plan(cache.write(key, b"plan"), key, cache, 1.0), device)
+
+
+def bind_and_run(made: TensorRTEngine, batch: int, addresses: tuple[tuple[int, int], ...]) -> None:
+    device = EmulatedDevice()
     memory = device.allocate(1 << 20)
-    binding = made.bind(2, memory.address, memory.address)
+    binding = made.bind(batch, memory.address, memory.address, addresses)
     binding.enqueue(device.new_stream())
     made.close()
     made.close()
 
 
-def tell_input_from_output(trt: object) -> None:
-    modes = itertools.cycle([trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT])
-    after(trt.ICudaEngine, "get_tensor_name", lambda index: ("image", "alpha")[index])
-    after(trt.ICudaEngine, "get_tensor_mode", lambda name: next(modes))
+def tell_tensors_apart(trt: object, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    names, mode = (*inputs, *outputs), trt.TensorIOMode
+    after(trt.ICudaEngine, "get_tensor_name", lambda index: names[index])
+    after(
+        trt.ICudaEngine,
+        "get_tensor_mode",
+        lambda name: mode.INPUT if name in inputs else mode.OUTPUT,
+    )
     after(trt.IExecutionContext, "infer_shapes", list)
     real = trt.ICudaEngine.num_io_tensors
-    trt.ICudaEngine.num_io_tensors = property(lambda self: 2 * real.__get__(self))
+    trt.ICudaEngine.num_io_tensors = property(lambda self: real.__get__(self) and len(names))
 
 
 def after(kind: type, name: str, says: object) -> None:

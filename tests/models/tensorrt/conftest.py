@@ -7,10 +7,12 @@ import os
 import pytest
 
 from models.errors import LibraryMissing
+from models.fixed_graph import fixed_twin
 from models.manifest import read_manifest
 from models.tensorrt_library import open_tensorrt
 from models.tensorrt_plans import PlanRequest
 from models.weights import VerifiedWeights, sha256_of
+from tests.fakes.recurrent_onnx import write_echo, write_pan
 from tests.fakes.tiny_onnx import write_tiny_model
 
 
@@ -34,6 +36,25 @@ def tiny(tmp_path):
         return manifest, verified(tmp_path / f"{name}.onnx")
 
     return write
+
+
+@pytest.fixture
+def recurrent(tmp_path):
+    """A function that gives a small recurrent network as it is on a device: its manifest and
+    weights.
+    """
+
+    def write(name):
+        manifest = read_manifest(write_pan(write_echo(tmp_path)) / f"{name}.toml")
+        return fixed_twin(manifest, verified(tmp_path / f"{name}.onnx"), tmp_path / "cache")
+
+    return write
+
+
+@pytest.fixture
+def echo(recurrent):
+    """alpha = after = the mean of brightness and `before`."""
+    return recurrent("echo")
 
 
 @pytest.fixture

@@ -64,21 +64,21 @@ class FakeTensorRT:
 class FakeEngine:
     """As much of an ICudaEngine as is used."""
 
-    num_io_tensors = 2
-
     def __init__(self, fake: FakeTensorRT, path: Path) -> None:
         self.fake = fake
         self.session = onnxruntime.InferenceSession(path)
         self.tensors = {
             each.name: each for each in (*self.session.get_inputs(), *self.session.get_outputs())
         }
+        self.num_io_tensors = len(self.tensors)
+        self.inputs = [each.name for each in self.session.get_inputs()]
         self._modes = fake.library.module.TensorIOMode
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]
 
     def get_tensor_mode(self, name: str) -> Any:
-        return self._modes.INPUT if name == self.get_tensor_name(0) else self._modes.OUTPUT
+        return self._modes.INPUT if name in self.inputs else self._modes.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:
         return types.SimpleNamespace(name=ELEMENTS[self.tensors[name].type][0])
@@ -98,7 +98,7 @@ class FakeContext:
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
         self._addresses: dict[str, int] = {}
-        self._shape: tuple[int, ...] = ()
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self.profile = -1
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
@@ -106,7 +106,7 @@ class FakeContext:
         return stream != 0
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self._shape = shape
+        self._shapes[name] = shape
         return self.profile >= 0
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -117,13 +117,16 @@ class FakeContext:
         return [name for name in self._engine.tensors if name not in self._addresses]
 
     def execute_async_v3(self, stream: int) -> bool:
-        if stream == 0 or len(self._addresses) < 2:
+        engine = self._engine
+        if stream == 0 or len(self._addresses) < len(engine.tensors):
             return False
-        session, (source, target) = self._engine.session, self._engine.tensors.values()
-        element = ELEMENTS[source.type][1]
-        batch = at(self._addresses[source.name], self._shape, element)
-        (raw,) = session.run([target.name], {source.name: batch})
-        at(self._addresses[target.name], raw.shape, raw.dtype)[:] = self._engine.fake.spoil(raw)
+        feed = {
+            name: at(self._addresses[name], shape, ELEMENTS[engine.tensors[name].type][1])
+            for name, shape in self._shapes.items()
+        }
+        outputs = [name for name in engine.tensors if name not in engine.inputs]
+        for name, raw in zip(outputs, engine.session.run(outputs, feed), strict=True):
+            at(self._addresses[name], raw.shape, raw.dtype)[:] = engine.fake.spoil(raw)
         return True
 
 

@@ -98,11 +98,13 @@ def test_the_pictures_are_the_same_each_time_and_have_dark_and_light():
 class Doubling:
     """An engine on the emulated device that doubles its input."""
 
+    states = ()
+
     def __init__(self, element, late):
         self.device = EmulatedDevice(late=late)
         self.input = self.output = TensorSpec("x", (3, 5), element)
 
-    def bind(self, batch, source, target):
+    def bind(self, batch, source, target, states=()):
         room = batch * self.input.nbytes
         outer = self
 

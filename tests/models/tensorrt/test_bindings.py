@@ -79,5 +79,9 @@ def test_the_engines_calls_have_the_types_that_tensorrt_wants(check):
     assert check("engine").startswith("passed")
 
 
+def test_the_binding_of_states_has_the_types_that_tensorrt_wants(check):
+    assert check("states").startswith("passed")
+
+
 def test_calls_with_wrong_types_are_refused_so_the_check_can_fail(check):
     assert check("wrong").startswith("passed")

@@ -149,23 +149,59 @@ def test_an_output_of_whole_numbers_is_refused(library, tiny):
     assert "allowed are tensor(float) and tensor(float16)" in said
 
 
-def test_outputs_that_nobody_reads_are_taken_out_of_the_plan(library, tiny, monkeypatch):
+@pytest.fixture
+def built(library, monkeypatch):
+    """Of the network that was built last, name, type and shape of each input and output."""
+    builder, seen = library.module.Builder, []
+    real = builder.build_serialized_network
+
+    def build_and_look(self, network, config):
+        tensors = [network.get_input(index) for index in range(network.num_inputs)]
+        tensors += [network.get_output(index) for index in range(network.num_outputs)]
+        seen[:] = [(each.name, each.dtype.name, tuple(each.shape)) for each in tensors]
+        return real(self, network, config)
+
+    monkeypatch.setattr(builder, "build_serialized_network", build_and_look)
+    return seen
+
+
+def test_outputs_that_nobody_reads_are_taken_out_of_the_plan(library, tiny, built):
     manifest, weights = tiny(work=2)
     graph = onnx.load(weights.path)
     for name in ("work0", "work1"):
         shape = [1, 32, 32, 32]
         graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    kept = []
-    builder = library.module.Builder
-    real = builder.build_serialized_network
-
-    def build_and_look(self, network, config):
-        kept.extend(network.get_output(index).name for index in range(network.num_outputs))
-        return real(self, network, config)
-
-    monkeypatch.setattr(builder, "build_serialized_network", build_and_look)
     build(library, replaced((manifest, weights), graph))
-    assert kept == ["alpha"]
+    assert [name for name, _, _ in built] == ["image", "alpha"]
+
+
+RECURRENT = {
+    "echo": {
+        "image": (1, 3, 16, 16),
+        "before": (1, 1, 16, 16),
+        "alpha": (1, 1, 16, 16),
+        "after": (1, 1, 16, 16),
+    },
+    "pan": {
+        "src": (1, 3, 32, 48),
+        "r1i": (1, 4, 16, 24),
+        "pha": (1, 1, 32, 48),
+        "r1o": (1, 4, 16, 24),
+    },
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrent_network_becomes_a_plan_that_hands_its_states_on(
+    library, recurrent, built, name, precision
+):
+    manifest, weights = recurrent(name)
+    assert build(
+        library, in_precision(manifest, weights.path, precision, weights.path.parent), precision
+    )
+    kind = {"fp32": "FLOAT", "fp16": "HALF"}[precision]
+    assert built == [(tensor, kind, shape) for tensor, shape in RECURRENT[name].items()]
 
 
 def test_progress_grows_to_the_end_and_names_what_goes_on(library, tiny):

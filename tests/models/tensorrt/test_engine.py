@@ -26,6 +26,7 @@ from models.errors import (
 from models.tensorrt_engine import TensorRTEngine, load_or_build
 from models.tensorrt_plans import find_or_build
 from tests.fakes.emulated_device import EmulatedDevice
+from tests.kernels.cuda.arrays import empty, get, put
 from tests.models.tensorrt.fake_runtime import FakeTensorRT
 
 
@@ -270,3 +271,49 @@ def test_a_plan_of_another_tensor_than_the_manifests_is_refused(fake, request_fo
     wrong = dataclasses.replace(plan, key=dataclasses.replace(plan.key, tensors=(None, "fine")))
     with pytest.raises(EngineFailed, match=r"a plan of the tensor 'alpha', but .* 'fine'"):
         TensorRTEngine(fake.library, wrong, device)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_recurrent_networks_states_are_read_and_written_where_they_are_bound(
+    load, echo, device, precision
+):
+    engine = load(echo, precision=precision)
+    element = {"fp32": np.float32, "fp16": np.float16}[precision]
+    assert [(each.input, each.output) for each in engine.states] == [("before", "after")]
+    assert (engine.states[0].shape, engine.states[0].element) == ((1, 1, 16, 16), precision)
+    assert engine.buckets == (1,)
+    source = put(device, np.full((1, 3, 16, 16), 0.5, element))
+    before, after = put(device, np.ones((16, 16), element)), empty(device, 1024)
+    target = empty(device, engine.output.nbytes)
+    addresses = [(before.address, after.address)]
+    engine.bind(1, source.address, target.address, addresses).enqueue(device.new_stream())
+    for memory in (target, after):  # half of the brightness, and half of what was before
+        assert (get(device, memory, (16, 16), element) == 0.75).all()
+
+
+def test_a_recurrent_network_is_compared_as_a_film_so_that_states_gone_astray_are_found(
+    load, echo, fake
+):
+    assert load(echo, precision="fp32").accuracy.images == 4
+    runs = []
+
+    def forget(raw):
+        runs.append(raw)
+        return raw * 0 if len(runs) % 2 == 0 else raw  # alpha, after, alpha, after, ...
+
+    fake.spoil = forget
+    with pytest.raises(AccuracyRefused, match="differs from ONNX Runtime"):
+        load(echo, precision="fp32", force=True)
+
+
+def test_a_plan_whose_state_has_two_types_is_refused(load, echo, monkeypatch, fake):
+    from tests.models.tensorrt.fake_runtime import FakeEngine
+
+    real = FakeEngine.get_tensor_dtype
+
+    def other(self, name):
+        return types.SimpleNamespace(name="HALF") if name == "after" else real(self, name)
+
+    monkeypatch.setattr(FakeEngine, "get_tensor_dtype", other)
+    with pytest.raises(EngineFailed, match=r"its state 'before' is FLOAT .* as 'after', HALF"):
+        load(echo, precision="fp32")

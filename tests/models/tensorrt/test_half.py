@@ -11,6 +11,7 @@ from models.errors import LibraryMissing, PlanNotBuilt
 from models.half import CONVERTER, half_twin
 from models.registry import BUILTIN_DIR
 from models.weights import VerifiedWeights, sha256_of
+from tests.fakes.recurrent_onnx import write_pan
 from tests.models.tensorrt.conftest import verified
 
 MATTE_S = BUILTIN_DIR / "matte-s.onnx"
@@ -78,3 +79,12 @@ def test_without_the_converter_the_sentence_says_what_adds_it(tiny, tmp_path, mo
     monkeypatch.setattr(importlib.metadata, "version", version)
     with pytest.raises(LibraryMissing, match=f"pip install onnx {CONVERTER}, or ask for fp32"):
         half_twin(tiny()[1], tmp_path)
+
+
+def test_a_network_whose_nodes_have_no_names_gets_casts_of_their_own(tmp_path):
+    weights = verified(write_pan(tmp_path) / "pan.onnx")
+    assert all(not node.name for node in onnx.load(weights.path).graph.node)
+    graph = onnx.load(half_twin(weights, tmp_path).path).graph
+    made = [name for node in graph.node for name in node.output]
+    assert len(made) == len(set(made))
+    assert {each.type.tensor_type.elem_type for each in graph.input} == {onnx.TensorProto.FLOAT16}

@@ -41,6 +41,7 @@ OTHERS = {
     "flags": (),
     "optimization_level": 5,
     "workspace_bytes": 1 << 30,
+    "states": (("r1i", "r1o"),),
 }
 
 

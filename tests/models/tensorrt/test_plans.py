@@ -131,3 +131,13 @@ def test_figures_are_of_what_the_manifest_says(request_for, tiny, change):
     first, second = request_for((manifest, weights)), request_for((other, weights))
     assert first.measured_as != second.measured_as
     assert first.measured_as == request_for((manifest, weights)).measured_as
+
+
+def test_other_states_of_the_same_file_are_another_plan(request_for, echo, builds):
+    manifest, weights = echo
+    key = find_or_build(request_for(echo), "fp32").key
+    assert key.states == (("before", "after"),)
+    other = dataclasses.replace(manifest.states[0], output="alpha")
+    swapped = dataclasses.replace(manifest, states=(other,))
+    assert find_or_build(request_for((swapped, weights)), "fp32").key != key
+    assert len(builds) == 2

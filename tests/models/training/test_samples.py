@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ from models.training.subject import (
     lift,
     place,
 )
-from models.training.view import random_view, tight_crop
+from models.training.view import beside, random_view, tight_crop
 
 
 def test_placed_cutout_is_premultiplied_and_its_alpha_is_what_was_mixed(picture) -> None:
@@ -147,3 +149,44 @@ def test_rest_is_shared_by_the_unnamed_sources_by_their_size(picture) -> None:
     held = {"a": [one], "b": [one] * 3, "c": [one]}
     found = shares({"a": 6.0, "rest": 4.0, "gone": 50.0}, held)
     assert found == {"a": 0.6, "b": pytest.approx(0.3), "c": pytest.approx(0.1)}
+
+
+def test_a_strip_beside_a_subject_is_as_high_as_the_photo_and_holds_nothing_of_it(picture) -> None:
+    photo = picture("images", "ecssd", True, 1)
+    rgb = np.zeros((200, 300, 3), np.uint8)
+    alpha = np.zeros((200, 300), np.uint8)
+    rgb[60:150, 110:190] = alpha[60:150, 110:190, None] = 255  # no strip above or below is wide
+    photo = replace(photo, rgb=rgb, alpha=alpha)
+    widths = set()
+    for seed in range(20):
+        strip = beside(np.random.default_rng(seed), photo)
+        assert strip is not None
+        assert strip.alpha is None
+        assert not strip.rgb.any()
+        assert strip.rgb.shape[0] == 200
+        widths.add(strip.rgb.shape[1])
+    assert widths == {110}  # left and right of it
+
+
+def test_a_photo_without_room_beside_its_subject_gives_no_strip(picture) -> None:
+    rng = np.random.default_rng(0)
+    assert beside(rng, picture("images", "ecssd", True, 1)) is None  # 80 px wide in all
+    assert beside(rng, picture("images", "inet", False, 3)) is None
+
+
+def test_grounds_come_from_beside_subjects_as_often_as_asked(picture, pool: Pool, mix) -> None:
+    photo = pool.photos["ecssd"][0]
+    rgb = np.full((200, 300, 3), 200, np.uint8)
+    alpha = np.zeros((200, 300), np.uint8)
+    alpha[60:150, 110:190] = 255
+    pool.photos["ecssd"] = [replace(photo, rgb=rgb, alpha=alpha)]
+    pool.backgrounds[0].rgb[:] = 0
+    always = replace(mix(0, 0, 0, 1), beside=1.0, beside_sources={"ecssd": 1.0})
+    grounds = [
+        Sampler(pool, asked, 1).ground(np.random.default_rng(seed), 32, subjects_behind=False)
+        for asked in (mix(0, 0, 0, 1), always)
+        for seed in range(30)
+    ]
+    light = [bool((ground > 199.0).all()) for ground in grounds]
+    assert sum(light[:30]) == 0
+    assert sum(light[30:]) >= 20  # one in five is a flat ground

@@ -32,7 +32,7 @@ tiers = ["A"]
 cache_side_px = {side}
 processes = {processes}
 threads = 1
-bfloat16 = false
+bfloat16 = {bfloat16}
 resident = {resident}
 [width]
 s16 = 32
@@ -95,6 +95,7 @@ def start(tmp_path: Path, data: Path, monkeypatch):
             "kind": "matte",
             "processes": 1,
             "resident": "false",
+            "bfloat16": "false",
             "minutes": 0.02,
             "samples": 0,
             "side": 64,
@@ -131,6 +132,16 @@ def test_a_resumed_run_goes_on_from_its_step_and_clock(start) -> None:
 
 def test_a_run_with_a_budget_of_samples_ends_at_them_whatever_the_clock_says(start) -> None:
     assert int(start(samples=6, minutes=0.0001)[-1]["samples"]) == 6
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_bfloat16_is_used_where_this_cpu_gains_by_it(
+    start, tmp_path: Path, monkeypatch, pays: bool
+) -> None:
+    monkeypatch.setattr(train, "bfloat16_pays", lambda: pays)
+    start(bfloat16="true", samples=2)
+    about = json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))
+    assert about["bfloat16"] is pays
 
 
 def test_two_processes_share_every_step(start) -> None:

@@ -17,6 +17,7 @@ from server.device_pipeline import DevicePipeline
 from server.host_pipeline import HostPipeline
 from tests.fakes.emulated_device import EmulatedDevice
 from tests.fakes.emulated_engine import EmulatedEngine, EmulatedRegistry
+from tests.fakes.emulated_ipc import DRIVER, OtherProcess
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cuda.tools import missing
 
@@ -76,3 +77,20 @@ def on_host(folder: Path, name: str = "brightness") -> tuple[HostPipeline, Model
     model = Registry([folder], shipped_dirs=()).load(name)
     assert isinstance(model, Model)
     return HostPipeline(model, LIMITS), model
+
+
+@pytest.fixture(scope="module")
+def gpu_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ "tiny" (up to 4 a run)."""
+    made = tmp_path_factory.mktemp("models")
+    write_tiny_model(made, "tiny", max_batch=4)
+    return made
+
+
+@pytest.fixture
+def caller() -> Iterator[OtherProcess]:
+    """A process with memory on GPU 0; nobody writes beside it, and no handle stays open."""
+    process = OtherProcess()
+    yield process
+    process.check_guards()
+    assert DRIVER.open_now == 0

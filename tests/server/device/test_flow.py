@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import simplejpeg
 
 from kernels.device import DeviceError, DeviceFull, DeviceLost, Stream
 from models.errors import EngineFailed
+from models.prepared_tensor import PreparedTensor
 from server.codecs.errors import ImageRejected
 from server.codecs.header import Limits
 from server.codecs.nv_jpeg import DecodedOnDevice
@@ -379,3 +381,31 @@ def test_tensors_that_the_engine_refuses_leave_the_device_usable(brightness: OnD
         brightness.pipeline.run_tensors(batch)
     brightness.engine.refuses = False
     assert not brightness.pipeline.run_tensors(batch).any()
+
+
+@pytest.mark.parametrize("there", [(0, 1, 2), (1,), ()], ids=["all", "one of them", "none"])
+def test_tensors_in_device_memory_are_taken_and_given_there(
+    brightness: OnDevice, monkeypatch: pytest.MonkeyPatch, there: tuple[int, ...]
+) -> None:
+    device, model = brightness.device, brightness.model
+    device.use()
+    batch = np.random.default_rng(2).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    expected = brightness.pipeline.run_tensors(list(batch[:, None]))
+    room = [device.allocate(model.engine.output.nbytes) for _ in there]
+    sources = [put(device, batch[lane]) for lane in there]
+    items: list[Any] = list(batch[:, None])
+    for source, target, lane in zip(sources, room, there, strict=True):
+        items[lane] = PreparedTensor(source.address, target.address)
+    calls: list[str] = []
+    for name in ("copy_in", "copy_out"):
+        real = getattr(device, name)
+        monkeypatch.setattr(
+            device, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))
+        )
+    found = brightness.pipeline.run_tensors(items)
+    assert calls == ([] if len(there) == 3 else ["copy_in", "copy_out"])
+    for lane in range(3):
+        answer = found[lane]
+        if lane in there:
+            answer = room[there.index(lane)].array.view(np.float32).reshape(expected[lane].shape)
+        np.testing.assert_array_equal(answer, expected[lane])

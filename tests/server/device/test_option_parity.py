@@ -52,6 +52,7 @@ NOT_HERE = {
     "chroma_key.softness": "the same",
     "chroma_key.despill": "the same",
     "shared_memory_output": "where the result lies, not what it is",
+    "cuda_memory_output": "the same, on a GPU",
 }
 
 
@@ -177,6 +178,7 @@ ROWS: dict[str, dict[str, object]] = {
     "crop.position_x": crop(aspect=3, position_x=0),
     "crop.position_y": crop(aspect=0.3, position_y=1),
     "crop.circle": crop(circle=True),
+    "crop.keep_size": crop(keep_size=True, position_x=0.9, position_y=0.1),
     "crop.flush": crop(flush=True, margin_left=O.Length(px=9)),
     "subject.choice": subject(choice=O.SUBJECT_CHOICE_LARGEST),
     "subject.points": subject(points=[O.Point(x=42, y=60), O.Point(x=97, y=40, exclude=True)]),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
@@ -12,15 +13,17 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from kernels.device import DeviceError, DeviceFull
-from mattestream.v1 import image_pb2, models_pb2, options_pb2, removal_pb2, removal_pb2_grpc
+from kernels.device import DeviceError, DeviceFull, Stream
+from mattestream.v1 import image_pb2, models_pb2, options_pb2, removal_pb2
 from models.registry import Registry
 from models.target import Target
 from server.app import App
 from server.config import Config
 from server.replica import Replica, make_replica
+from server.shared_memory.region import Region
 from tests.fakes.emulated_engine import EmulatedRegistry
 from tests.fakes.tiny_onnx import write_tiny_model
+from tests.server.device.served import serving
 from tests.server.fakes import config_message, eventually, frame_message, picture, request
 
 
@@ -30,31 +33,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(made, "tiny", max_batch=4)
     write_tiny_model(made, "other", max_batch=2)
     return made
-
-
-@asynccontextmanager
-async def serving(
-    folder: Path, *, record: bool = True, **settings: object
-) -> AsyncIterator[
-    tuple[App, EmulatedRegistry, removal_pb2_grpc.BackgroundRemovalServiceAsyncStub]
-]:
-    registry = EmulatedRegistry((folder,), late=True, record=record)
-    defaults = {
-        "port": 0,
-        "metrics_port": -1,
-        "http_port": 0,
-        "model": "tiny",
-        "threads": 2,
-        "device": "cpu",
-        "gpu_jpeg": "off",
-    }
-    app = App(Config(**{**defaults, **settings}), registry=registry)  # type: ignore[arg-type]
-    async with app, grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
-        try:
-            yield app, registry, removal_pb2_grpc.BackgroundRemovalServiceStub(channel)
-        finally:
-            for engine in registry.engines.values():
-                engine.is_open.set()
 
 
 async def test_a_request_is_answered_by_the_device_and_the_report_tells(folder: Path) -> None:
@@ -320,3 +298,59 @@ async def test_looks_that_the_last_pass_does_not_make_are_finished_on_the_host(
     shown, box = response.report.shown, response.report.subject_box
     assert box.left - 8 <= shown.left <= box.left - 4  # the crop holds the soft edge, too
     assert response.result.width == shown.right - shown.left
+
+
+@pytest.fixture
+def shared_rgb() -> Iterator[tuple[str, bytes]]:
+    """A picture of 64x48 in shared memory: its name and its bytes."""
+    rgb = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8).tobytes()
+    path = Path(f"/dev/shm/mstest-{os.getpid()}-{secrets.token_hex(4)}")
+    path.write_bytes(rgb)
+    yield path.name, rgb
+    path.unlink()
+
+
+@pytest.mark.parametrize("refine", [options_pb2.REFINE_OFF, options_pb2.REFINE_BEST])
+async def test_a_frame_in_shared_memory_is_copied_once_on_the_host(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared_rgb: tuple[str, bytes],
+    refine: options_pb2.Refine.ValueType,
+) -> None:
+    name, rgb = shared_rgb
+    layout = image_pb2.PixelLayout(format=image_pb2.PIXEL_FORMAT_RGB8, width=64, height=48)
+    options = options_pb2.RemoveOptions(
+        format=options_pb2.FORMAT_RAW, edges=options_pb2.Edges(refine=refine)
+    )
+    by_message = removal_pb2.RemoveRequest(
+        image=image_pb2.Image(raw=image_pb2.RawImage(layout=layout, data=rgb)),
+        options=options,
+    )
+    read_to: list[int] = []
+    read_into = Region.read_into
+
+    def watched(self: Region, offset: int, target: np.ndarray) -> None:
+        read_to.append(target.ctypes.data)
+        read_into(self, offset, target)
+
+    monkeypatch.setattr(Region, "read_into", watched)
+    span = image_pb2.SharedMemoryRange(name=name, byte_size=len(rgb))
+    shared = image_pb2.SharedMemoryImage(range=span, layout=layout)
+    async with serving(folder, shared_memory=("mstest-",)) as (_, registry, removal):
+        device = registry.loaded["tiny"].device
+        copied_from: list[int] = []
+        copy_in = device.copy_in
+
+        def noted(source: int, target: int, nbytes: int, stream: Stream) -> None:
+            copied_from.append(source)
+            copy_in(source, target, nbytes, stream)
+
+        monkeypatch.setattr(device, "copy_in", noted)
+        answer = await removal.Remove(
+            removal_pb2.RemoveRequest(image=image_pb2.Image(shared_memory=shared), options=options)
+        )
+        expected = await removal.Remove(by_message)
+    # Read into the page-locked memory that the device copies out of.
+    assert read_to == copied_from[:1]
+    assert answer.result.raw.data == expected.result.raw.data
+    assert answer.report.copies.host_to_device == 1

@@ -17,7 +17,7 @@ async def test_overtaken_frames_are_counted_and_the_newest_is_answered(served: S
     engine.open.clear()
     stream, started = await open_stream(served, delivery=LATEST, window=1)
     assert started.window == 1
-    (inside,) = served.app.removal.streams
+    (inside,) = served.app.removal.streams.open
     await stream.write(frame_message(0))
     await eventually(lambda: engine.running == 1, "the first frame runs")
     for frame_id in range(1, 10):
@@ -56,7 +56,7 @@ async def test_a_broken_form_ends_the_stream_after_the_newest_frame(served: Serv
     engine = served.registry.engines["tiny"]
     engine.open.clear()
     stream, _ = await open_stream(served, delivery=LATEST, window=1)
-    (inside,) = served.app.removal.streams
+    (inside,) = served.app.removal.streams.open
     for frame_id in range(3):
         await stream.write(frame_message(frame_id))
     await eventually(lambda: inside.frames_read == 3, "all are read")

@@ -21,7 +21,7 @@ async def broken(served: Served, level: int, **config: object) -> None:
     await stream.write(grey(level))
     await stream.read()
     stream.cancel()
-    await eventually(lambda: not served.app.removal.streams, "the stream is over")
+    await eventually(lambda: not served.app.removal.streams.open, "the stream is over")
 
 
 async def test_a_broken_stream_goes_on_with_its_state(served: Served) -> None:
