@@ -116,7 +116,6 @@ BY_CODE: Mapping[grpc.StatusCode, type[MattestreamError]] = MappingProxyType(
 # grpc.aio 1.85 puts this in the place of the server's status when the call ends during a write: 4 %
 # of streams that a server refuses at once (seen with a server that refuses 1,000 of them).
 _LOST_STATUS = "Internal error from Core"
-# How grpc's own words begin when nobody was reached; a server's reasons never do.
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 Metadata = Iterable[tuple[str, str | bytes]]
