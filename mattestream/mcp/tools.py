@@ -155,6 +155,7 @@ class Tools:
                 aspect=aspect,
                 canvas=(width or 0, height or 0) if width or height else None,
                 circle=circle or None,
+                flush=circle or None,  # a portrait must not float above its cut
             )
             _put_behind(options, background)
             return await self._make(image, options, save_to, overwrite=overwrite)

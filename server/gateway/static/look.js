@@ -60,6 +60,7 @@ export function readLook({ scale = 1, whole = false } = {}) {
   if (isCropped() && !whole) {
     const margin = { percent: chosen === "studio" ? 10 : 4 };
     options.crop = { margin_top: margin, margin_right: margin, margin_bottom: margin, margin_left: margin };
+    options.crop.flush = chosen === "studio"; // a portrait must not float above its cut
   }
   return { options, files };
 }
