@@ -39,6 +39,10 @@ class Schedule:
     ema_decay: float
     clip_norm: float
     budget_samples: int = 0
+    side_weight: float = (
+        0.3  # of each side head's loss; 0 where heads begin anew on learned weights
+    )
+    frozen_norms: bool = False  # statistics stay: a short run then starts from what is served
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from torch.nn import functional
 
 EDGE_WEIGHT_OF_MASKS = 0.3  # within 2 px of a hard mask's edge the mask itself is a guess
 EDGE_BONUS = 0.5
-SIDE_HEAD_WEIGHT = 0.3
 LAPLACIAN_WEIGHT = 0.5
 L1_WEIGHT = 1.0
 
 
-def matte_loss(logits: list[Tensor], batch: Tensor) -> Tensor:
-    """Scalar loss for the main logits and side heads.
+def matte_loss(logits: list[Tensor], batch: Tensor, side_weight: float = 0.3) -> Tensor:
+    """Scalar loss for the main logits and, times `side_weight`, for those of each side head.
 
     `batch` is (N, 4, S, S) in [0, 1]: alpha, near-edge (2 px) map, wide-edge (5 px) map, and a
     constant map that is 1 where the alpha is true (a composite) and 0 where it is a hard mask.
@@ -31,11 +30,11 @@ def matte_loss(logits: list[Tensor], batch: Tensor) -> Tensor:
     edge = wide * weight
     loss = loss + EDGE_BONUS * (bce * edge).sum() / edge.sum().clamp(min=1.0)
     loss = loss + alpha_loss(torch.sigmoid(main), alpha, is_true)
-    for side in logits[1:]:
+    for side in logits[1:] if side_weight else ():
         # the target at the head's own stride: average pooling keeps thin parts as fractions
         target = functional.adaptive_avg_pool2d(alpha, (side.shape[2], side.shape[3]))
         side_bce = functional.binary_cross_entropy_with_logits(side, target)
-        loss = loss + SIDE_HEAD_WEIGHT * (side_bce + soft_iou(torch.sigmoid(side), target))
+        loss = loss + side_weight * (side_bce + soft_iou(torch.sigmoid(side), target))
     return loss
 
 

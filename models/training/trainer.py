@@ -36,6 +36,10 @@ class Trainer:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         schedule = config.schedule
+        if schedule.frozen_norms:
+            for module in self.net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.net, schedule.weight_decay), lr=schedule.learning_rate
         )
@@ -64,7 +68,7 @@ class Trainer:
         rgb, maps, *prompts = (tensor.to(self.device) for tensor in batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             logits = self.net.forward_all(normalise(rgb), *(p.float() / 255.0 for p in prompts))
-        loss = matte_loss([x.float() for x in logits], maps.float() / 255.0)
+        loss = matte_loss([x.float() for x in logits], maps.float() / 255.0, schedule.side_weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         means = self.team.average_gradients(self.net.parameters(), [float(loss.item()), spent_s])

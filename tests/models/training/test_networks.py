@@ -31,6 +31,15 @@ def test_losses_vanish_on_a_perfect_prediction_and_not_on_its_opposite(disc) -> 
     assert float(matte_loss([-perfect], batch)) > 10.0
 
 
+def test_side_heads_that_weigh_nothing_teach_nothing(disc) -> None:
+    maps = targets(disc(64, 20), is_true=True)
+    batch = torch.from_numpy(maps.transpose(2, 0, 1)[None].copy()).float() / 255.0
+    main, wrong = torch.zeros(1, 1, 64, 64), torch.full((1, 1, 8, 8), 5.0)
+    alone = float(matte_loss([main], batch))
+    assert float(matte_loss([main, wrong], batch)) > alone + 0.1
+    assert float(matte_loss([main, wrong], batch, side_weight=0.0)) == alone
+
+
 @pytest.mark.filterwarnings("ignore")  # torch calls its own exporter deprecated
 def test_exported_untrained_net_agrees_with_onnx_runtime(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
@@ -151,6 +160,18 @@ def test_released_configuration_is_read_and_its_net_is_within_the_asked_size(
     assert config.tiers == ("A", "B")
     assert config.phases[-1].until == 1.0
     assert most_mb / 2 * 1e6 <= 4 * parameters_count(build_net(config)) <= most_mb * 1e6
+
+
+def test_the_configuration_for_fine_tuning_fits_the_shipped_file() -> None:
+    pytest.importorskip("onnx")
+    from models.training.from_onnx import fill, read_filters
+
+    config = read_config(TRAINING / "fine_tune.toml")
+    net = build_net(config)
+    assert isinstance(net, MatteNet)
+    fill(net, read_filters(TRAINING.parent / "builtin" / "matte-s.onnx"))  # raises where it differs
+    assert config.width == read_config(TRAINING / "matte_s.toml").width
+    assert not {"ecssd", "ccp"} & set(config.mix.photo_sources)  # no source of ours by name
 
 
 def test_a_wrong_kind_is_refused_by_name() -> None:

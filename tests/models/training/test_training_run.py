@@ -13,11 +13,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is needed to train, not to serve")
 
-from models.training import train  # noqa: E402 - they need torch
+from models.model import Model  # noqa: E402 - after the check for torch
+from models.registry import BUILTIN_DIR, Registry  # noqa: E402
+from models.training import train  # noqa: E402
 from models.training.device_jitter import Dice, soften  # noqa: E402
 from models.training.device_sampler import DeviceSampler, place_grid, share_seen  # noqa: E402
 from models.training.network import MatteNet, Width  # noqa: E402
-from models.training.pseudo import add_pseudo, consensus, is_sure  # noqa: E402
+from models.training.pseudo import add_pseudo, consensus, is_sure, label, released  # noqa: E402
 from models.training.resident import make_resident  # noqa: E402
 
 HEADER = "file,kind,split,source_repo,path,licence,has_gt,note,tier\n"
@@ -49,6 +51,8 @@ weight_decay = 1e-2
 ema_decay = 0.9
 clip_norm = 5.0
 budget_samples = {samples}
+frozen_norms = {frozen}
+side_weight = {side_weight}
 [[phases]]
 until = 1.0
 side_px = {side}
@@ -96,6 +100,8 @@ def start(tmp_path: Path, data: Path, monkeypatch):
             "processes": 1,
             "resident": "false",
             "bfloat16": "false",
+            "frozen": "false",
+            "side_weight": 0.3,
             "minutes": 0.02,
             "samples": 0,
             "side": 64,
@@ -142,6 +148,20 @@ def test_bfloat16_is_used_where_this_cpu_gains_by_it(
     start(bfloat16="true", samples=2)
     about = json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))
     assert about["bfloat16"] is pays
+
+
+def test_frozen_norms_keep_their_statistics_and_learn_their_scale(start, tmp_path: Path) -> None:
+    def norm() -> dict[str, torch.Tensor]:
+        state = torch.load(tmp_path / "run/last.pt", weights_only=True)["average"]
+        return {name: state[f"stem.1.{name}"] for name in ("running_mean", "weight")}
+
+    start(samples=4, frozen="true", side_weight=0.0)
+    frozen = norm()
+    start(samples=4)
+    moved = norm()
+    assert not frozen["running_mean"].any()
+    assert moved["running_mean"].any()
+    assert (frozen["weight"] != 1.0).any()
 
 
 def test_two_processes_share_every_step(start) -> None:
@@ -249,6 +269,23 @@ def test_pseudo_masks_turn_plain_photos_into_photos_with_a_mask(pool, tmp_path: 
     cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((9, 9), np.uint8))
     with pytest.raises(ValueError, match="make the masks again"):
         add_pseudo(pool, tmp_path)
+
+
+def test_a_released_model_can_be_the_teacher_and_only_sure_pictures_are_kept(
+    tmp_path: Path, disc, picture
+) -> None:
+    pytest.importorskip("onnxruntime")
+    model = Registry([], shipped_dirs=(BUILTIN_DIR,)).load("matte-s")
+    assert isinstance(model, Model)
+    red = np.full((90, 120, 3), (40, 120, 60), np.uint8)
+    red[:, 15:105][disc(90, 30) > 0] = (220, 30, 30)
+    alpha = released(model, red)
+    assert alpha.shape == (90, 120)
+    assert 0.0 <= alpha.min() < alpha.max() <= 1.0
+    taught = [picture("images", "inet", False, seed) for seed in (3, 4)]
+    answers = iter([0.02 + 0.96 * disc(60, 20), 0.3 + 0.4 * disc(60, 20)])  # sure, and not
+    assert label(lambda _: next(answers), taught, tmp_path / "masks") == 1
+    assert [path.stem for path in (tmp_path / "masks").iterdir()] == ["inet_3"]
 
 
 def test_only_sure_answers_of_sensible_size_become_masks(disc) -> None:
