@@ -15,115 +15,27 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from mattestream.v1 import image_pb2, report_pb2
+from mattestream.v1 import report_pb2
 from server import replies
-from server.admission import (
-    ANSWER_BYTES_PER_PIXEL,
-    ANSWER_BYTES_PER_PIXEL_OF,
-    BYTES_PER_PIXEL,
-    BYTES_PER_PIXEL_OF,
-    Admission,
-    Overloaded,
-    Permit,
-)
+from server.admission import Admission, Overloaded, Permit
 from server.batcher import Inferred
-from server.behind import load, result_bytes
-from server.calls import current_call
-from server.codecs.header import Header, Limits, check_limits, read_header
-from server.cuda_memory.ranges import CudaSource, CudaTarget, DeviceSource, OpenRange
-from server.deadline import Deadline
-from server.fair_queue import Place, Priority
-from server.job import EncodedSource, Options, Source
+from server.behind import load
+from server.codecs.header import Limits
+from server.cuda_memory.ranges import CudaSource, CudaTarget, DeviceSource
+from server.estimate import estimate
+from server.image_job import GivenUp, Job
+from server.job import Source
 from server.metrics import STAGES, Metrics
 from server.model_host import ModelHost
 from server.pipeline import Opened
-from server.refining import edge_bytes
 from server.replica import Replica
 from server.service_cost import Cost, ServiceCosts
-from server.shared_memory.door import HEAD_BYTES, SharedSource, SharedTarget
-from server.shared_memory.policy import SharedMemoryWrong
-from server.streams.memory import StreamMemory
-from server.subjects.prompter import Asked, Prompter
+from server.shared_memory.door import SharedSource, SharedTarget
+from server.subjects.prompter import Prompter
 from server.workers import NO_ONES, Stage, Workers, settled
-
-# Headers take microseconds, but a hostile one can be walked for 40 ms per MiB of it: larger files
-# are looked at off the event loop.
-HEADER_ON_LOOP_BYTES = 1 << 20
-
-
-class GivenUp(Exception):
-    """The caller has gone; nobody hears this."""
-
-
-@dataclass(slots=True)
-class Job:
-    """One image to work on and the messages that its answer is written into.
-
-    Attributes:
-        result, report: parts of the reply; `report` is filled as far as the image comes.
-        is_wanted: False once the caller has gone; looked at between the stages.
-        doing: where it is now, for the sentence when its time runs out.
-        caller: who shares one turn where images wait.
-        priority: among those.
-        memory: of the stream that it is a frame of, where it has one.
-        ticket: its place in the memory's order.
-        shared_output: where the result's pixels go instead of into the reply.
-        asked: what is known of asking for one subject, where prompts were given.
-        open_target: `shared_output` on a GPU, from when it is open until before the answer.
-    """
-
-    source: Source | SharedSource | CudaSource
-    options: Options
-    deadline: Deadline
-    arrived_at: float
-    result: image_pb2.Result = field(default_factory=image_pb2.Result)
-    report: report_pb2.Report = field(default_factory=report_pb2.Report)
-    is_wanted: bool = True
-    doing: str = "the image was on its way here"
-    caller: str = field(default_factory=lambda: current_call().caller)
-    priority: Priority = field(default_factory=lambda: current_call().priority)
-    memory: StreamMemory | None = None
-    ticket: int = 0
-    shared_output: SharedTarget | CudaTarget | None = None
-    asked: Asked | None = None
-    open_target: OpenRange | None = None
-
-    @property
-    def place(self) -> Place:
-        """Where it stands among those that wait."""
-        return Place(self.caller, self.priority, self.deadline.expires_at)
-
-    def give_up(self) -> None:
-        """Tells the worker that has it, which stops at its next look."""
-        self.is_wanted = False
-
-    @property
-    def gpu(self) -> int | None:
-        """The GPU that its picture or its result lies on; None: on none.
-
-        Raises:
-            SharedMemoryWrong: each lies on another.
-        """
-        ranges = [
-            each.range
-            for each in (self.source, self.shared_output)
-            if isinstance(each, CudaSource | CudaTarget)
-        ]
-        if len({each.gpu for each in ranges}) > 1:
-            raise SharedMemoryWrong(
-                f"the image lies on GPU {ranges[0].gpu} and its result shall lie on GPU "
-                f"{ranges[1].gpu}: name memory of one GPU"
-            )
-        return ranges[0].gpu if ranges else None
-
-    def close_target(self) -> None:
-        """Gives the caller's device memory back; in a worker, because the driver may wait."""
-        if self.open_target is not None:
-            self.open_target.close()
-            self.open_target = None
 
 
 class Remover:
@@ -174,7 +86,7 @@ class Remover:
             job.report.model.CopyFrom(replica.used)
             async with job.deadline.enforced(lambda: job.doing):
                 async with _in_order(job):
-                    held, work, megapixels = await self._estimate(job.source, job.options)
+                    held, work, megapixels = await estimate(job.source, job.options, self._limits)
                     if not self._stays_with_its_worker(job, replica):
                         held, work = held + work, 0  # others are decoded while it waits
                     cost = self._cost(job, replica, megapixels)
@@ -186,44 +98,6 @@ class Remover:
                     permit.release()
                     raise
         return permit
-
-    async def _estimate(
-        self, source: Source | SharedSource | CudaSource, options: Options
-    ) -> tuple[int, int, float]:
-        """Bytes that the image holds while it is in, bytes that it takes besides while it is worked
-        on, and its megapixels; from its header alone, in a few microseconds.
-        """
-        if isinstance(source, SharedSource | CudaSource):
-            source_bytes = source.nbytes
-        else:
-            source_bytes = len(source.data)
-        if isinstance(source, CudaSource):
-            header = source.header()
-        elif isinstance(source, SharedSource):
-            if source.layout is not None or source_bytes <= HEAD_BYTES:
-                header = source.header()
-            else:
-                header = await asyncio.to_thread(source.header)
-        elif not isinstance(source, EncodedSource):
-            header = Header("raw", source.width, source.height, 1)
-        elif len(source.data) <= HEADER_ON_LOOP_BYTES:
-            header = read_header(source.data)
-        else:
-            header = await asyncio.to_thread(read_header, source.data)
-        check_limits(header, self._limits)
-        per_pixel = BYTES_PER_PIXEL_OF.get(options.format, BYTES_PER_PIXEL)
-        pixels = header.width * header.height
-        answer = pixels * ANSWER_BYTES_PER_PIXEL_OF.get(options.format, ANSWER_BYTES_PER_PIXEL)
-        work = pixels * per_pixel - answer
-        work += result_bytes(options, header.width, header.height, per_pixel, self._limits)
-        work += edge_bytes(options, pixels / 1e6, self._limits)
-        work += self._mask_bytes(options)
-        return source_bytes + answer, work, pixels / 1e6
-
-    def _mask_bytes(self, options: Options) -> int:
-        """Memory that a caller's rough mask will take."""
-        mask = None if options.subject is None else options.subject.mask
-        return 0 if mask is None else mask.nbytes(self._limits)
 
     def _cost(self, job: Job, replica: Replica, megapixels: float) -> Cost:
         used = replica.used

@@ -16,10 +16,11 @@ from mattestream.v1 import image_pb2, options_pb2, removal_pb2, report_pb2
 from server.admission import Permit
 from server.calls import current_call
 from server.deadline import Deadline
+from server.image_job import Job
 from server.job import EncodedSource, Options, Source
 from server.option_rules import InvalidOption
 from server.options import read_options, read_source
-from server.remover import Job, Remover
+from server.remover import Remover
 from server.subjects.segmenter import Segmenter
 
 

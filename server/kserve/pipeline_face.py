@@ -20,6 +20,7 @@ from mattestream.kserve.v2 import infer_pb2
 from mattestream.v1 import image_pb2
 from server.calls import current_call
 from server.cuda_memory.ranges import CudaSource, CudaTarget
+from server.image_job import Job
 from server.job import Options, Source
 from server.kserve.asked import Asked
 from server.kserve.datatypes import BYTES, UINT8, pack_bytes
@@ -30,7 +31,7 @@ from server.kserve.pictures import is_spelt_out, read_pictures
 from server.kserve.statistics import Took
 from server.kserve.tensors import CudaSpan, Wanted
 from server.kserve.treatments import ALPHA, OUTPUTS, RESULT, RGBA, read_treatments
-from server.remover import Job, Remover
+from server.remover import Remover
 from server.shared_memory.door import SharedMemory, SharedSource, SharedTarget
 from server.workers import Stage, Workers, settled
 

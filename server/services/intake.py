@@ -14,10 +14,10 @@ from server.cuda_memory.door import CudaMemory
 from server.cuda_memory.leases import Held
 from server.cuda_memory.ranges import CudaSource
 from server.deadline import Deadline
+from server.image_job import Job
 from server.job import Options, Source
 from server.option_rules import InvalidOption
 from server.options import read_source
-from server.remover import Job
 from server.shared_memory.door import SharedMemory, SharedSource
 
 # Where a result's pixels go instead of into the answer.

@@ -18,11 +18,12 @@ from server.calls import current_call
 from server.config import Config
 from server.cuda_memory.door import CudaMemory
 from server.cuda_memory.ranges import CudaSource
+from server.image_job import Job
 from server.job import EncodedSource, Options, Source
 from server.metrics import Metrics
 from server.model_host import ModelHost
 from server.options import read_options
-from server.remover import Job, Remover
+from server.remover import Remover
 from server.services.intake import Intake, place_of
 from server.services.streams import Requests, StreamService
 from server.shared_memory.door import SharedMemory, SharedSource

@@ -11,8 +11,9 @@ from itertools import count
 
 from mattestream.v1 import removal_pb2
 from server.admission import Admission, Permit
+from server.image_job import Job
 from server.job import EncodedSource, RawSource
-from server.remover import Job, Remover
+from server.remover import Remover
 from server.streams.config import StreamPlan
 from server.streams.memory import StreamMemory
 from server.streams.turns import Turns

@@ -24,11 +24,12 @@ from models.prompt_model import expected_iou
 from server.admission import BYTES_PER_PIXEL, Admission, Overloaded, Permit
 from server.codecs.encode import encode_result
 from server.finishing import DEFAULTS, finish, plan
+from server.image_job import Job
 from server.job import Format, Options, Output, Source
 from server.metrics import Metrics
 from server.option_rules import InvalidOption
 from server.options import read_source, read_wish
-from server.remover import Job, Remover
+from server.remover import Remover
 from server.replies import fill_encoded, report_statistics
 from server.subjects.pieces import Piece, pieces
 from server.subjects.prompter import Asked, Prompter

@@ -13,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.deadline import Deadline, DeadlineExpired
+from server.image_job import Job
 from server.job import EncodedSource, Format, Options, Output, PixelFormat, RawSource, Refine
-from server.remover import Job
 from tests.server.fakes import (
     ManualClock,
     config_message,

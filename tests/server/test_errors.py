@@ -22,8 +22,8 @@ from server.evaluation.cases import BadTruth
 from server.evaluation.dataset import BadDataset
 from server.gateway.errors import HttpRefused
 from server.gateway.intake import CallerGone
+from server.image_job import GivenUp
 from server.option_rules import InvalidOption
-from server.remover import GivenUp
 
 # Not a caller's to see: they end the start of the server, or become INTERNAL on purpose.
 NOT_ON_THE_WIRE = {

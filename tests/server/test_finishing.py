@@ -27,6 +27,7 @@ from server.codecs.header import Limits
 from server.device_pipeline import DevicePipeline
 from server.finishing import DEFAULTS, DEVICE_DEFAULTS, Defaults, finish, plan
 from server.host_pipeline import HostPipeline
+from server.image_job import GivenUp
 from server.job import (
     Color,
     Despill,
@@ -41,7 +42,6 @@ from server.job import (
 )
 from server.options import read_options
 from server.pipeline import Outcome, Pipeline, remove_one
-from server.remover import GivenUp
 from tests.fakes.emulated_engine import EmulatedRegistry
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cpu.pictures import soft_subject

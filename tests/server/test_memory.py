@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from server.remover import Job
+from server.image_job import Job
 from tests.server.fakes import config_message, eventually, frame_message, picture, request
 from tests.server.serving import Served
 
