@@ -24,7 +24,7 @@ def closed_port() -> Iterator[int]:
 
 def test_a_server_that_is_down_is_named_with_what_to_look_at(closed_port):
     address = f"127.0.0.1:{closed_port}"
-    words = rf"no connection to ipv4:{address}: nobody answers there: is the server running"
+    words = rf"no connection to ipv4:{address}: nobody answers there: start a server"
     with Client(address, retries=False) as client, pytest.raises(Unavailable, match=words):
         client.remove(b"x")
 

@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import urllib.request
-from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -19,17 +18,6 @@ from structlog.testing import capture_logs
 from server import logs
 from tests.server.fakes import config_message, eventually, frame_message, request
 from tests.server.serving import Serve, Served
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """Whatever a test configures is undone after it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def fetch(url: str) -> str:
@@ -132,7 +120,6 @@ async def test_a_bug_is_logged_with_its_trace_under_the_callers_id(served: Serve
     assert {line["request_id"] for line in lines} == {"bug-2"}
 
 
-@pytest.mark.usefixtures("restored_logging")
 def test_json_lines_hold_event_level_time_and_fields() -> None:
     stream = io.StringIO()
     logs.configure("json", "info", stream)
@@ -143,7 +130,6 @@ def test_json_lines_hold_event_level_time_and_fields() -> None:
     assert line["timestamp"].endswith("Z")
 
 
-@pytest.mark.usefixtures("restored_logging")
 def test_lines_of_other_libraries_come_in_the_same_shape() -> None:
     stream = io.StringIO()
     logs.configure("json", "info", stream)
@@ -152,7 +138,6 @@ def test_lines_of_other_libraries_come_in_the_same_shape() -> None:
     assert (line["event"], line["level"]) == ("watch out", "warning")
 
 
-@pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_trace_names_the_line_and_shows_no_variables(log_format: str) -> None:
     stream = io.StringIO()
@@ -166,7 +151,6 @@ def test_a_trace_names_the_line_and_shows_no_variables(log_format: str) -> None:
     assert "face" not in stream.getvalue()
 
 
-@pytest.mark.usefixtures("restored_logging")
 def test_auto_is_json_unless_a_person_watches() -> None:
     stream = io.StringIO()
     logs.configure("auto", "info", stream)

@@ -18,6 +18,7 @@ from models.device_engine import StateSpec
 from models.device_model import DeviceModel
 from models.half import half_twin
 from models.model import Model
+from models.prepared_tensor import PreparedTensor
 from models.recurrent import RecurrentModel
 from models.registry import Registry
 from models.stream_state import StateRoom, StreamFrame, StreamState
@@ -195,7 +196,7 @@ def test_tensors_that_a_caller_prepared_are_first_frames(tmp_path: Path) -> None
     model, image = there.model, np.full((1, 3, 16, 16), 0.5, np.float32)
     for _ in range(2):
         there.show(np.full((16, 16, 3), 200, np.uint8))
-        came, answer = model.batches[0].enqueue_tensors(image, model.stream)
+        came, answer = model.batches[0].enqueue_tensors([PreparedTensor(image)], model.stream)
         there.device.synchronize(model.stream)  # type: ignore[arg-type]
         del came
         assert (answer.array.view(np.float32) == 0.25).all()
