@@ -41,7 +41,7 @@ test: $(VENV)/.dev ## Run all tests.
 test-fast: $(VENV)/.dev ## Run the tests that take under a few seconds each.
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-bench: $(VENV)/.dev $(REMBG_VENV)/.made ## Measure the server beside rembg's, in under ten minutes; loadtest/results/.
+bench: $(VENV)/.dev $(REMBG_VENV)/.made ## Measure the server beside rembg's, in ten to twelve minutes; loadtest/results/.
 	$(BIN)/python -m loadtest.bench --rembg-venv $(REMBG_VENV)
 
 overload: $(VENV)/.dev ## Load a server with ten times what it can do, for a minute; loadtest/results/.

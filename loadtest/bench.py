@@ -3,7 +3,7 @@ plots.
 
     python -m loadtest.bench --rembg-venv ENV      # `make bench` makes ENV first
 
-Under ten minutes: one round of each, since `compare_rembg` alone with its rounds is there for
+Ten to twelve minutes: one round of each, since `compare_rembg` alone with its rounds is there for
 closer looks. One page, one JSON and the plots are written.
 """
 
