@@ -17,7 +17,6 @@ from server.device_pipeline import DevicePipeline
 from server.host_pipeline import HostPipeline
 from tests.fakes.emulated_device import EmulatedDevice
 from tests.fakes.emulated_engine import EmulatedEngine, EmulatedRegistry
-from tests.fakes.emulated_ipc import DRIVER, OtherProcess
 from tests.fakes.tiny_onnx import write_tiny_model
 from tests.kernels.cuda.tools import missing
 
@@ -85,12 +84,3 @@ def gpu_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("models")
     write_tiny_model(made, "tiny", max_batch=4)
     return made
-
-
-@pytest.fixture
-def caller() -> Iterator[OtherProcess]:
-    """A process with memory on GPU 0; nobody writes beside it, and no handle stays open."""
-    process = OtherProcess()
-    yield process
-    process.check_guards()
-    assert DRIVER.open_now == 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +48,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("models")
     write_tiny_model(made, "tiny", max_batch=4)
     return made
-
-
-@pytest.fixture
-def caller() -> Iterator[OtherProcess]:
-    """A process with memory on GPU 0; nobody writes beside it, and no handle stays open."""
-    process = OtherProcess()
-    yield process
-    process.check_guards()
-    assert DRIVER.open_now == 0
 
 
 @asynccontextmanager
