@@ -1,9 +1,10 @@
 """What a model is worth on the validation split: one table, any models side by side.
 
 Run by a person: `python -m models.training.evaluate --data ../shared/data --model matte-s
-[--models-dir FOLDER --model NAME ...] [--unseen] [--time]`. A folder holds manifests and weights,
-as an operator's does. Every model goes the server's own way: `Model.prepare`, `Model.run` and
-`kernels.cpu.alpha_to_source`. Prints markdown for the model card. Needs no torch.
+[--models-dir FOLDER --model NAME ...] [--unseen] [--seen FOLDER] [--time]`. A folder holds
+manifests and weights, as an operator's does. Every model goes the server's own way:
+`Model.prepare`, `Model.run` and `kernels.cpu.alpha_to_source`. Prints markdown for the model card.
+Needs no torch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from models.model import Model
 from models.registry import BUILTIN_DIR, Registry
 from models.training.composite import to_u8
 from models.training.data import U8, Pool, load_pool, read_manifest
+from models.training.eye_masks import add_seen
 from models.training.metrics import (
     Alpha,
     boundary_f,
@@ -75,6 +77,7 @@ def photos(pool: Pool, by_source: bool) -> Iterator[Case]:
             outside = picture.row.tier not in TRAIN_TIERS
             group = f"{picture.row.kind} of {prefix}" if by_source else picture.row.kind
             group += ", sources never trained on" if outside else ""
+            group += "" if picture.row.has_mask else ", masks by eye"
             truth = picture.alpha.astype(np.float32) / 255.0
             yield Case(group, picture.rgb, truth, PHOTO_SCORES)
 
@@ -170,15 +173,21 @@ def time_table(models: dict[str, Model]) -> str:
     return "\n".join(lines)
 
 
-def load_cases(data_dir: Path, *, by_source: bool, unseen: bool) -> list[Case]:
-    """The val split as cases; `unseen` adds the train split of sources nobody trained on."""
+def load_cases(
+    data_dir: Path, *, by_source: bool, unseen: bool, seen: Path | None = None
+) -> list[Case]:
+    """The val split as cases; `unseen` adds the train split of sources nobody trained on.
+
+    `seen` is a folder of masks that `eye_masks` made: val photos with one are cases too.
+    """
     rows = [
         row
         for row in read_manifest(data_dir)
         if row.split == "val" or (unseen and row.has_mask and row.tier not in TRAIN_TIERS)
     ]
-    rows = [row for row in rows if row.has_mask or row.folder in ("cutouts", "backgrounds")]
     pool = load_pool(data_dir, rows, side_max=512)
+    if seen:
+        add_seen(pool, seen)
     return [*photos(pool, by_source), *composites(pool), *empties(pool)]
 
 
@@ -190,6 +199,9 @@ def main() -> None:
     parser.add_argument("--models-dir", type=Path, action="append", default=[])
     parser.add_argument("--by-source", action="store_true", help="a row for each kind and source")
     parser.add_argument("--unseen", action="store_true", help="all of tier C, not its val split")
+    parser.add_argument(
+        "--seen", type=Path, help="masks by models.training.eye_masks: judge by them too"
+    )
     parser.add_argument("--time", action="store_true", help="also time each on one thread")
     args = parser.parse_args()
     registry = Registry(args.models_dir, shipped_dirs=(BUILTIN_DIR,))
@@ -198,7 +210,7 @@ def main() -> None:
         model = registry.load(name)
         assert isinstance(model, Model)  # no target was named, so it runs on the CPU
         models[name] = model
-    cases = load_cases(args.data, by_source=args.by_source, unseen=args.unseen)
+    cases = load_cases(args.data, by_source=args.by_source, unseen=args.unseen, seen=args.seen)
     answers = {name: [answer(model, case) for case in cases] for name, model in models.items()}
     print(table(answers))
     print(f"\n{trust_table(answers)}")

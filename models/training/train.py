@@ -1,10 +1,10 @@
 """Trains a model of the family within a time budget: samples in, averaged weights and a curve out.
 
 Run by a person: `python -m models.training.train --config models/training/matte_s.toml
---data ../shared/data --out RUN_DIR [--resume | --start CHECKPOINT] [--pseudo FOLDER]`; on a GPU
-with `--device cuda` and, where the folder is far, `--data PACK.zip`. RUN_DIR gets `log.csv` (the
-curve), `run.json` (seed, data digest, commit), `last.pt` (to resume from) and `best.pt` (best
-averaged weights).
+--data ../shared/data --out RUN_DIR [--resume | --start CHECKPOINT] [--seen FOLDER]
+[--pseudo FOLDER]`; on a GPU with `--device cuda` and, where the folder is far, `--data PACK.zip`.
+RUN_DIR gets `log.csv` (the curve), `run.json` (seed, data digest, commit), `last.pt` (to resume
+from) and `best.pt` (best averaged weights).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from models.training.data import (
     select,
 )
 from models.training.device_sampler import DeviceSampler
+from models.training.eye_masks import add_seen
 from models.training.network import parameters_count
 from models.training.pseudo import add_pseudo
 from models.training.resident import make_resident
@@ -244,6 +245,7 @@ def prepare(args: argparse.Namespace) -> Run:
     rows = read_manifest(data)
     pool = load_pool(data, select(rows, "train", config.tiers), config.cache_side_px)
     pictures = pool.count()
+    seen = add_seen(pool, args.seen) if args.seen else 0
     labelled = add_pseudo(pool, args.pseudo) if args.pseudo else 0
     val_rows = [r for r in select(rows, "val", config.tiers) if r.has_mask or is_layer(r)]
     val_pool = load_pool(data, val_rows, config.cache_side_px)
@@ -257,6 +259,7 @@ def prepare(args: argparse.Namespace) -> Run:
         "data_sha256": data_digest(data),
         "data_rows": len(rows),
         "train_pictures": pictures,
+        "masks_by_eye": seen,
         "pseudo_masks": labelled,
         "val_photos": len(val),
         "commit": git_commit(),
@@ -278,6 +281,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--pseudo", type=Path, help="folder of masks made by models.training.pseudo"
+    )
+    parser.add_argument(
+        "--seen", type=Path, help="folder of masks made by models.training.eye_masks"
     )
     args = parser.parse_args()
     cv2.setNumThreads(1)  # the team forks: OpenCV's pool would not survive it
