@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ import click
 
 from mattestream.aio import AsyncClient
 from mattestream.channel import Tls
+from mattestream.cli.sections import section
 from mattestream.client import Client
 
-_FLAGS = (
+# Adds --address, --api-key, --tls, --tls-ca and --timeout.
+connection_flags = section(
+    "On a server",
     click.option("--address", metavar="HOST:PORT", help="Use this server instead of this process."),
     click.option(
         "--api-key",
@@ -36,13 +39,6 @@ _FLAGS = (
         help="Limit of each request.",
     ),
 )
-
-
-def connection_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --address, --api-key, --tls, --tls-ca and --timeout."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
-    return command
 
 
 def open_client(address: str, flags: Mapping[str, Any]) -> Client:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,40 +18,36 @@ import click
 
 from mattestream.aio import AsyncClient
 from mattestream.cli.connect import open_async_client
+from mattestream.cli.sections import section
 
 HOST = "127.0.0.1"
 # Settings of the server inside this process that are flags here.
 LOCAL_SETTINGS = ("device", "model_dirs", "accept_licenses", "max_megapixels")
 
-_FLAGS = (
-    click.option("--device", metavar="auto|cpu|cuda", help="Without --address: where models run."),
+# Adds --device, --model-dir, --accept-license and --max-megapixels.
+in_process_flags = section(
+    "In this process, without --address",
+    click.option("--device", metavar="auto|cpu|cuda", help="Where models run."),
     click.option(
         "--model-dir",
         "model_dirs",
         multiple=True,
         metavar="DIR",
-        help="Without --address: folder of your own manifests.",
+        help="Folder of your own manifests.",
     ),
     click.option(
         "--accept-license",
         "accept_licenses",
         multiple=True,
         metavar="NAME",
-        help="Without --address: accept non-commercial weights.",
+        help="Accept non-commercial weights.",
     ),
     click.option(
         "--max-megapixels",
         metavar="MP",
-        help="Without --address: largest picture, read from its header.",
+        help="Largest picture, read from its header.",
     ),
 )
-
-
-def in_process_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --device, --model-dir, --accept-license and --max-megapixels."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
-    return command
 
 
 @contextlib.asynccontextmanager

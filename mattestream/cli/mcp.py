@@ -15,6 +15,7 @@ import click
 from mattestream.cli.connect import connection_flags
 from mattestream.cli.failures import Failure, WrongUse, as_sentences
 from mattestream.cli.in_process import HOST, connected, in_process_flags
+from mattestream.cli.sections import Sectioned
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.option(
     "--allow",
     "folders",

@@ -184,6 +184,10 @@ def _print_models(known: list[models_pb2.Model]) -> None:
         click.echo("* used where a request names none")
     if not all(model.commercial_use for model in known):
         click.echo("(!) not for commercial use")
+    if any(model.state == models_pb2.MODEL_STATE_UNAVAILABLE for model in known):
+        click.echo(
+            "unavailable: `mattestream models show NAME` says why, `pull NAME` fetches weights"
+        )
 
 
 def _print_model(model: models_pb2.Model) -> None:

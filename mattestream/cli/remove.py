@@ -14,13 +14,14 @@ from mattestream.cli import batch, sources, targets
 from mattestream.cli.connect import connection_flags, open_client
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences, missing_extra
 from mattestream.cli.in_process import LOCAL_SETTINGS, in_process_flags
+from mattestream.cli.sections import Sectioned
 from mattestream.cli.treatment_flags import treatment_flags, treatment_of
 from mattestream.keywords import OUTPUTS, FormatName
 from mattestream.request import build_options
 from mattestream.v1 import options_pb2
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "-o",

@@ -16,13 +16,14 @@ from mattestream.cli.connect import connection_flags
 from mattestream.cli.console import open_console, plain_table
 from mattestream.cli.failures import FAILED, WrongUse, as_sentences
 from mattestream.cli.in_process import connected, in_process_flags
+from mattestream.cli.sections import Sectioned
 from mattestream.cli.wording import in_flags
 
 if TYPE_CHECKING:
     from mattestream.segmentation import Segmentation
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "-o",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from mattestream.cli.sections import section
 from mattestream.known_background import ENCLOSED, FLAT_USES
 from mattestream.look import FITS, LOOKS, SHADOWS
 from mattestream.shapes import TENSORS
@@ -17,7 +18,8 @@ from mattestream.treatment import DESPILLS, REFINES, TreatmentKeywords
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_FLAGS = (
+_EDGES = section(
+    "Edges",
     click.option(
         "--refine",
         type=click.Choice(list(REFINES)),
@@ -25,10 +27,17 @@ _FLAGS = (
     ),
     click.option("--feather", "feather_px", type=float, metavar="PX", help="Softens the edge."),
     click.option(
-        "--shift", "shift_px", type=float, metavar="PX", help="Moves the edge out, or in below 0."
+        "--shift",
+        "shift_px",
+        type=float,
+        metavar="PX",
+        help="Moves the edge out, or in below 0.",
     ),
     click.option(
-        "--threshold", type=float, metavar="0..1", help="No soft edge: subject from this alpha on."
+        "--threshold",
+        type=float,
+        metavar="0..1",
+        help="No soft edge: subject from this alpha on.",
     ),
     click.option("--black-level", type=float, metavar="0..1", help="Alpha up to it becomes 0."),
     click.option("--white-level", type=float, metavar="0..1", help="Alpha from it on becomes 1."),
@@ -52,6 +61,9 @@ _FLAGS = (
         metavar="0..1",
         help="Takes the old background's colour out of the edge.  [default: 1; 0 on a GPU]",
     ),
+)
+_KNOWN_GROUNDS = section(
+    "Green screens and drawings",
     click.option(
         "--despill",
         type=click.Choice(list(DESPILLS)),
@@ -90,6 +102,9 @@ _FLAGS = (
         type=click.Choice(list(ENCLOSED)),
         help="Drawings: paper inside of them.  [default: by the ink around it]",
     ),
+)
+_BEHIND = section(
+    "Behind the subject",
     click.option(
         "--look",
         type=click.Choice(list(LOOKS)),
@@ -105,6 +120,9 @@ _FLAGS = (
         metavar="PX",
         help="Of blur, which it stands for.  [default: 1 % of the longer side]",
     ),
+)
+_FRAME = section(
+    "Frame",
     click.option(
         "--crop",
         is_flag=True,
@@ -131,6 +149,9 @@ _FLAGS = (
         default=None,
         help="Where the picture's edge cuts the subject off, so does the result's.",
     ),
+)
+_SHADOW = section(
+    "Shadow",
     click.option("--shadow", type=click.Choice(list(SHADOWS)), help="Laid under the subject."),
     click.option("--shadow-opacity", type=float, metavar="0..1", help="[default: 0.5]"),
     click.option(
@@ -146,6 +167,9 @@ _FLAGS = (
         metavar="X,Y",
         help="Right and down.  [default: by the kind]",
     ),
+)
+_TENSORS = section(
+    "Tensors",
     click.option(
         "--tensor-type",
         type=click.Choice(list(TENSORS)),
@@ -153,6 +177,9 @@ _FLAGS = (
     ),
     click.option("--tensor-mean", metavar="R,G,B", help="Taken off values of 0..1."),
     click.option("--tensor-std", metavar="R,G,B", help="What is left is divided by it."),
+)
+_WHICH = section(
+    "Which subject",
     click.option("--largest", is_flag=True, default=None, help="Keep the largest subject only."),
     click.option(
         "--point",
@@ -164,12 +191,13 @@ _FLAGS = (
     click.option("--box", metavar="L,T,R,B", help="Around the subject that is meant."),
     click.option("--region", metavar="L,T,R,B", help="Outside of it all is background."),
 )
+_SECTIONS = (_EDGES, _KNOWN_GROUNDS, _BEHIND, _FRAME, _SHADOW, _TENSORS, _WHICH)
 
 
 def treatment_flags(command: _Command) -> _Command:
     """The command with all the flags, in the order of this file."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
+    for add in reversed(_SECTIONS):
+        command = add(command)
     return command
 
 

@@ -44,6 +44,7 @@ def test_the_list_says_what_can_be_used_and_what_not(models):
     assert "CC-BY-NC-4.0 (!)" in line_of(result.output, "private")
     assert "(!) not for commercial use" in result.output
     assert line_of(result.output, "matte-s").startswith("matte-s *")
+    assert "unavailable: `mattestream models show NAME` says why" in result.output
 
 
 def test_a_broken_manifest_is_a_problem_and_does_not_hide_the_others(models):
