@@ -118,7 +118,7 @@ class Maker:
             else:
                 alpha = apply(word, rest, rgb, alpha)
         levels = np.clip((alpha - 0.5) * CERTAIN + 0.5, 0.0, 1.0) * 255.0
-        if levels.max() < 128:
+        if seen.steps and levels.max() < 128:
             raise ValueError(f"{seen.stem}: its steps leave no subject")
         return np.round(levels).astype(np.uint8)
 
@@ -240,6 +240,12 @@ def resized(alpha: F32, width: int, height: int) -> F32:
     return np.asarray(cv2.resize(alpha, (width, height)), np.float32)
 
 
+def proposals(data: Path) -> list[Seen]:
+    """Every photo without a mask, as if its proposal were right: what one looks at first."""
+    plain = (row for row in read_manifest(data) if row.folder == "images" and not row.has_mask)
+    return [Seen(Path(row.file).stem, "ok") for row in plain]
+
+
 def masks(maker: Maker, data: Path, side: int, seen: list[Seen]) -> Iterator[tuple[str, U8]]:
     """Name and mask of every photo that is not skipped; `side` is the run's cache_side_px."""
     wanted = {line.stem: line for line in seen if line.verdict != "skip"}
@@ -281,7 +287,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make the masks of photos that were looked at.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seen", type=Path, default=SEEN, help="file of verdicts")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seen", type=Path, default=SEEN, help="file of verdicts")
+    which.add_argument(
+        "--propose", action="store_true", help="every photo without a mask, as if it were `ok`"
+    )
     parser.add_argument("--side", type=int, default=384, help="the run's cache_side_px")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
@@ -289,14 +299,15 @@ def main() -> None:
     )
     args = parser.parse_args()
     maker = Maker(args.models_dir)
-    if args.seen == SEEN and not maker.is_the_one_seen():
+    if not args.propose and args.seen == SEEN and not maker.is_the_one_seen():
         parser.error(
             f"{args.models_dir} holds other models than those whose proposals were looked at: "
             f"take models/builtin of the commit that added {SEEN.name}, by --models-dir"
         )
     args.out.mkdir(parents=True, exist_ok=True)
     count = 0
-    for stem, mask in masks(maker, args.data, args.side, read_seen(args.seen)):
+    seen = proposals(args.data) if args.propose else read_seen(args.seen)
+    for stem, mask in masks(maker, args.data, args.side, seen):
         cv2.imwrite(str(args.out / f"{stem}.png"), mask)
         count += 1
     print(f"{count} masks in {args.out}")

@@ -161,6 +161,8 @@ def test_the_command_makes_the_masks_and_the_sheets_show_them(
     assert "1 masks" in capsys.readouterr().out
     mask = cv2.imread(str(masks / "inet_1.png"), cv2.IMREAD_GRAYSCALE)
     assert ((mask > 127) != (alpha > 0.5))[:, :60].mean() < 0.02
+    run(eye_masks, "--data", tmp_path, "--propose", "--out", tmp_path / "proposed")
+    assert [path.name for path in (tmp_path / "proposed").iterdir()] == ["inet_1.png"]
     drawn = cv2.imread(str(sheets / "sheet_000.png"))
     height, width = eye_sheets.CELL_PX + eye_sheets.TITLE_PX, eye_sheets.CELL_PX
     assert drawn.shape == (height, 5 * width, 3)
