@@ -162,12 +162,12 @@ class Admission:
         return max(self._worker_s / self._threads, self._device_s / self._devices)
 
     def check_room(self, remaining_s: float = math.inf, least: Cost = NO_COST) -> None:
-        """Nothing where an image may come in that needs no memory and the least work; before an
-        image is even read, this tells what no image has a chance of.
+        """Nothing where an image may come in that needs no memory and the least work: asked before
+        an image is even read.
 
         Args:
             remaining_s: until the caller's deadline.
-            least: what any image will be, by estimate.
+            least: work that it will be at least, by estimate.
 
         Raises:
             Overloaded: there is no room.

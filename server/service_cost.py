@@ -8,6 +8,7 @@ things: the network's with the model, the rest with the picture's size and what 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ SMOOTHING = 0.1
 # What a picture costs besides its pixels is about what this many megapixels cost; without it, a
 # thumbnail would make megapixels look a hundred times dearer than they are.
 LEAST_MEGAPIXELS = 0.25
+# So many images back, the cheapest tells what is worth reading at all. Callers of thumbnails among
+# callers of photos are among them; one that comes alone and for the first time in a while may be
+# refused once too often, by a server that has no time for the others.
+RECENT = 64
 
 
 class Cost(NamedTuple):
@@ -65,6 +70,7 @@ class ServiceCosts:
     def __init__(self) -> None:
         self._network_s: dict[Hashable, float] = {}
         self._megapixel_s: dict[Hashable, float] = {}
+        self._recent: deque[Cost] = deque(maxlen=RECENT)
 
     def expected(
         self, network: Hashable, treatment: Hashable, megapixels: float, *, on_device: bool
@@ -79,11 +85,15 @@ class ServiceCosts:
         """
         network_s = self._network_s.get(network, 0.0)
         rest_s = self._megapixel_s.get(treatment, 0.0) * max(megapixels, LEAST_MEGAPIXELS)
-        return Cost(rest_s, network_s) if on_device else Cost(rest_s + network_s)
+        cost = Cost(rest_s, network_s) if on_device else Cost(rest_s + network_s)
+        self._recent.append(cost)
+        return cost
 
     def least(self) -> Cost:
-        """What any image will probably take, whatever it is: the cheapest network's time."""
-        return Cost(min(self._network_s.values(), default=0.0))
+        """What an image of which nothing is known will probably take at least: as little as any of
+        those that came lately.
+        """
+        return min(self._recent, key=sum, default=NO_COST)
 
     def note(
         self,

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from server.service_cost import Cost, Margin, ServiceCosts
+from server.service_cost import RECENT, Cost, Margin, ServiceCosts
 
 
 def test_nothing_is_expected_of_what_was_never_seen() -> None:
@@ -32,12 +32,19 @@ def test_later_images_move_the_means_by_a_tenth() -> None:
     assert costs.expected("tiny", "png", 1.0, on_device=False).worker_s == pytest.approx(0.11)
 
 
-def test_any_image_takes_at_least_the_cheapest_network_that_ran() -> None:
+def test_the_least_is_what_the_cheapest_of_those_that_came_lately_was_expected_to_take() -> None:
     costs = ServiceCosts()
     assert costs.least() == Cost(0.0, 0.0)
     costs.note("large", "png", 1.0, network_s=0.3, rest_s=0.02)
     costs.note("small", "png", 1.0, network_s=0.1, rest_s=0.02)
-    assert costs.least() == Cost(0.1, 0.0)
+    assert costs.least() == Cost(0.0, 0.0)
+    dear = costs.expected("large", "png", 2.0, on_device=True)
+    assert costs.least() == dear
+    cheap = costs.expected("small", "png", 2.0, on_device=False)
+    assert costs.least() == cheap
+    for _ in range(RECENT):
+        costs.expected("large", "png", 2.0, on_device=True)
+    assert costs.least() == dear
 
 
 def test_a_thumbnail_does_not_make_megapixels_dear() -> None:
