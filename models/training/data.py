@@ -139,6 +139,24 @@ def load_picture(data: Folder, row: Row, side_max: int) -> Picture:
     return Picture(row, fit_within(rgb, side_max), fit_within(mask, side_max))
 
 
+def mask_of(picture: Picture, folder: Path) -> U8 | None:
+    """The mask (H, W) that was made for a photo, in `folder` under its stem; None without one.
+
+    Raises:
+        ValueError: it has another size than the picture in memory.
+    """
+    path = folder / f"{Path(picture.row.file).stem}.png"
+    if not path.exists():
+        return None
+    mask = read_image(path, cv2.IMREAD_GRAYSCALE)
+    if mask.shape != picture.rgb.shape[:2]:
+        raise ValueError(
+            f"{path} is {mask.shape}, its picture {picture.rgb.shape[:2]}: make the masks "
+            f"again, with the same cache_side_px"
+        )
+    return mask
+
+
 def read_image(path: Folder, flags: int) -> U8:
     """The decoded file, uint8; raises FileNotFoundError where OpenCV would give None."""
     packed = np.frombuffer(path.read_bytes(), np.uint8) if path.exists() else None

@@ -33,6 +33,7 @@ from models.training.metrics import (
     rank_correlation,
     soft_band_mae,
 )
+from models.training.served import served_alpha
 from models.training.subject import from_cutout, place
 from models.training.view import random_view
 
@@ -103,9 +104,7 @@ def empties(pool: Pool) -> Iterator[Case]:
 
 def answer(model: Model, case: Case) -> Answer:
     """The model's answer to a case, by the server's own way from picture to alpha."""
-    height, width = case.truth.shape
-    alphas = model.run(model.prepare(case.rgb))  # (1, h, w)
-    alpha_u8 = cpu.alpha_to_source(alphas[0], width, height, fit=model.manifest.fit)
+    alpha_u8 = served_alpha(model, case.rgb)
     alpha = alpha_u8.astype(np.float32) / 255.0
     scores = {name: score(alpha, case.truth) for name, score in case.scores.items()}
     return Answer(case.group, scores, cpu.alpha_statistics(alpha_u8).uncertainty)
@@ -185,6 +184,8 @@ def load_cases(
         for row in read_manifest(data_dir)
         if row.split == "val" or (unseen and row.has_mask and row.tier not in TRAIN_TIERS)
     ]
+    if not seen:
+        rows = [row for row in rows if row.has_mask or row.folder in ("cutouts", "backgrounds")]
     pool = load_pool(data_dir, rows, side_max=512)
     if seen:
         add_seen(pool, seen)

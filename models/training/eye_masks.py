@@ -13,7 +13,8 @@ photo: its name, a verdict, and after `edit` what to do, in order and separated 
 Places are shares of width and height. `click` asks matte-click (box optional) and `grab L,T,R,B`
 cuts along colours from a box; both begin anew. `only`, `add` and `cut` take a polygon, whose edge
 then follows the picture's; with a `!` after the word it stays as drawn. `largest` drops all but the
-largest part, `fill` closes holes. `eye_sheets.py` draws what one looks at. Needs no torch.
+largest part, `fill` closes holes (`mask_steps.py`). `eye_sheets.py` draws what one looks at. Needs
+no torch.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import cpu
 from models.model import Model
 from models.prompts import BoxPrompt, Click, Features, Prompts
 from models.registry import BUILTIN_DIR, Registry
-from models.training.data import U8, Pool, load_picture, read_image, read_manifest
+from models.training.data import U8, Pool, load_picture, mask_of, read_manifest
+from models.training.mask_steps import apply, numbers
+from models.training.served import served_alpha
 
 F32 = NDArray[np.float32]
 
@@ -41,7 +43,6 @@ PROPOSERS = (  # sha256 of matte-m 0.1.0 and of matte-click 0.2.0's encoder
     "f7d674f64f1b68eb6ad773b5fc618a084bafde36ca2ccecfaf99350e4052d09c",
 )
 VERDICTS = ("ok", "edit", "skip", "empty")
-BAND = 0.02  # of the long side: how far a drawn edge may move to meet the picture's
 CERTAIN = 4.0  # steepness of an accepted proposal: somebody has seen where its edge is
 
 
@@ -96,7 +97,9 @@ class Maker:
     def propose(self, rgb: U8) -> F32:
         """Alpha (H, W) float32 in [0, 1] by matte-m, averaged with that of the mirrored photo."""
         mirrored = np.ascontiguousarray(rgb[:, ::-1])
-        return (self._alpha(rgb) + self._alpha(mirrored)[:, ::-1]) / np.float32(2.0)
+        both = (served_alpha(self.proposer, rgb), served_alpha(self.proposer, mirrored)[:, ::-1])
+        plain, turned = (alpha.astype(np.float32) / np.float32(255.0) for alpha in both)
+        return (plain + turned) / np.float32(2.0)
 
     def make(self, rgb: U8, seen: Seen, proposal: F32 | None = None) -> U8:
         """The mask (H, W) uint8 of RGB (H, W, 3); all 0 where the verdict is `empty`.
@@ -122,12 +125,6 @@ class Maker:
             raise ValueError(f"{seen.stem}: its steps leave no subject")
         return np.round(levels).astype(np.uint8)
 
-    def _alpha(self, rgb: U8) -> F32:
-        h, w = rgb.shape[:2]
-        found = self.proposer.run(self.proposer.prepare(rgb))[0]
-        alpha = cpu.alpha_to_source(found, w, h, fit=self.proposer.manifest.fit)
-        return alpha.astype(np.float32) / np.float32(255.0)
-
     def _click(self, features: Features, text: str) -> F32:
         clicks: list[Click] = []
         box: BoxPrompt | None = None
@@ -140,104 +137,8 @@ class Maker:
             else:
                 raise ValueError(f"click has '{word}': allowed are +x,y -x,y and box l,t,r,b")
         answer = self.clicker.answer(features, Prompts(tuple(clicks), box))
-        return resized(answer.alpha, features.width, features.height)
-
-
-def apply(word: str, rest: str, rgb: U8, alpha: F32) -> F32:
-    """`alpha` (H, W) after one step that needs no network."""
-    inside = (alpha > 0.5).astype(np.uint8)
-    if word == "largest":
-        return alpha * dilated(largest(inside))
-    if word == "fill":
-        return np.maximum(alpha, filled(inside).astype(np.float32))
-    if word == "grab":
-        return grab(rgb, numbers(rest, 4))
-    action, drawn_only = word.rstrip("!"), word.endswith("!")
-    if action not in ("only", "add", "cut"):
-        raise ValueError(
-            f"step '{word}' is none: allowed are click, grab, only, add, cut, largest and fill"
-        )
-    shape = polygon(rest, inside.shape)
-    after = {"only": shape, "add": inside | shape, "cut": inside & (1 - shape)}[action]
-    moved = outline(after) & (1 if action == "only" else 1 - dilated(outline(inside), 2))
-    if drawn_only or not moved.any():
-        return after.astype(np.float32)
-    return snapped(rgb, after, moved)
-
-
-def numbers(text: str, count: int) -> list[float]:
-    """`count` shares from `a,b,...`."""
-    values = [float(value) for value in text.split(",") if value]
-    if len(values) != count or not all(-0.05 <= value <= 1.05 for value in values):
-        raise ValueError(f"'{text}' is not {count} shares between 0 and 1 with commas")
-    return [min(1.0, max(0.0, value)) for value in values]
-
-
-def polygon(text: str, shape: tuple[int, ...]) -> U8:
-    """The filled polygon of `x,y x,y ...`, (H, W) of 0 and 1."""
-    h, w = shape
-    corners = [numbers(corner, 2) for corner in text.split()]
-    if len(corners) < 3:
-        raise ValueError(f"polygon '{text}' has {len(corners)} corners: at least 3 are needed")
-    pixels = np.array([[x * w, y * h] for x, y in corners]).round().astype(np.int32)
-    return np.asarray(cv2.fillPoly(np.zeros((h, w), np.uint8), [pixels], 1), np.uint8)
-
-
-def outline(mask: U8) -> U8:
-    """1 on the inner edge of a mask of 0 and 1; the frame of the photo is no edge."""
-    return mask - np.asarray(cv2.erode(mask, np.ones((3, 3), np.uint8)), np.uint8)
-
-
-def dilated(mask: U8, reach_px: int = 3) -> U8:
-    """A mask of 0 and 1 grown by `reach_px`."""
-    side = 2 * reach_px + 1
-    return np.asarray(cv2.dilate(mask, np.ones((side, side), np.uint8)), np.uint8)
-
-
-def largest(mask: U8) -> U8:
-    """The largest connected part of a mask of 0 and 1."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    if count < 2:
-        return mask
-    return (labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
-
-
-def filled(mask: U8) -> U8:
-    """A mask of 0 and 1 without holes."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED), np.uint8)
-
-
-def snapped(rgb: U8, mask: U8, moved: U8) -> F32:
-    """A mask of 0 and 1 whose edge, near the 1s of `moved`, goes where the colours part."""
-    band = dilated(moved, max(2, round(BAND * max(mask.shape))))
-    guess = np.where(mask == 1, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
-    guess[(band == 1) & (mask == 1)] = cv2.GC_PR_FGD
-    guess[(band == 1) & (mask == 0)] = cv2.GC_PR_BGD
-    return cut_by_colour(rgb, guess, cv2.GC_INIT_WITH_MASK, None)
-
-
-def grab(rgb: U8, box: list[float]) -> F32:
-    """What differs in colour from all that lies outside of a box (shares of the sides)."""
-    h, w = rgb.shape[:2]
-    left, top, right, bottom = box
-    x, y = round(left * w), round(top * h)
-    area = (x, y, max(1, round(right * w) - x), max(1, round(bottom * h) - y))
-    return cut_by_colour(rgb, np.zeros((h, w), np.uint8), cv2.GC_INIT_WITH_RECT, area)
-
-
-def cut_by_colour(rgb: U8, guess: U8, how: int, box: tuple[int, int, int, int] | None) -> F32:
-    """OpenCV's GrabCut, four rounds; seeded, so that the same photo gives the same mask."""
-    cv2.setRNGSeed(1)
-    background, subject = np.zeros((1, 65)), np.zeros((1, 65))
-    found, _, _ = cv2.grabCut(rgb, guess, box, background, subject, 4, how)  # type: ignore[call-overload]
-    inside = (found == cv2.GC_FGD) | (found == cv2.GC_PR_FGD)
-    return cv2.medianBlur(inside.astype(np.uint8), 3).astype(np.float32)
-
-
-def resized(alpha: F32, width: int, height: int) -> F32:
-    """An alpha of any size over a picture of `width` x `height`."""
-    return np.asarray(cv2.resize(alpha, (width, height)), np.float32)
+        whole = cv2.resize(answer.alpha, (features.width, features.height))
+        return np.asarray(whole, np.float32)
 
 
 def proposals(data: Path) -> list[Seen]:
@@ -263,13 +164,7 @@ def add_seen(pool: Pool, folder: Path) -> int:
     """
     plain, count = [], 0
     for picture in pool.plain:
-        path = folder / f"{Path(picture.row.file).stem}.png"
-        mask = read_image(path, cv2.IMREAD_GRAYSCALE) if path.exists() else None
-        if mask is not None and mask.shape != picture.rgb.shape[:2]:
-            raise ValueError(
-                f"{path} is {mask.shape}, its picture {picture.rgb.shape[:2]}: make the masks "
-                f"again, with the same cache_side_px"
-            )
+        mask = mask_of(picture, folder)
         if mask is not None and not mask.any():
             pool.backgrounds.append(picture)
             count += 1

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kernels import cpu
 from models.model import Model
 from models.registry import BUILTIN_DIR, Registry
-from models.training.data import U8, Picture, Pool, load_pool, read_image, read_manifest, select
+from models.training.data import U8, Picture, Pool, load_pool, mask_of, read_manifest, select
 from models.training.network import MatteNet
+from models.training.served import served_alpha
 from models.training.trainer import normalise
 from models.training.view import stretch
 
@@ -51,10 +51,7 @@ def consensus(net: MatteNet, rgb: U8) -> F32:
 
 def released(model: Model, rgb: U8) -> F32:
     """A released model's alpha (H, W) in [0, 1], by the server's own way."""
-    h, w = rgb.shape[:2]
-    alphas = model.run(model.prepare(rgb))
-    alpha = cpu.alpha_to_source(alphas[0], w, h, fit=model.manifest.fit)
-    return alpha.astype(np.float32) / np.float32(255.0)
+    return served_alpha(model, rgb).astype(np.float32) / np.float32(255.0)
 
 
 def is_sure(probability: F32, sure: float = SURE) -> bool:
@@ -83,17 +80,11 @@ def add_pseudo(pool: Pool, folder: Path) -> int:
 
     The plain photo stays where it is too, as a ground behind other subjects.
     """
-    found = []
-    for picture in pool.plain:
-        path = folder / f"{Path(picture.row.file).stem}.png"
-        if path.exists():
-            mask = read_image(path, cv2.IMREAD_GRAYSCALE)
-            if mask.shape != picture.rgb.shape[:2]:
-                raise ValueError(
-                    f"{path} is {mask.shape}, its picture {picture.rgb.shape[:2]}: make the masks "
-                    f"again, with the same cache_side_px"
-                )
-            found.append(replace(picture, alpha=mask))
+    found = [
+        replace(picture, alpha=mask)
+        for picture in pool.plain
+        if (mask := mask_of(picture, folder)) is not None
+    ]
     if found:
         pool.photos[PREFIX] = found
     return len(found)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.training import eye_masks, eye_sheets
 from models.training.data import Picture, Pool
-from models.training.eye_masks import SEEN, Maker, Seen, add_seen, apply, read_seen
+from models.training.eye_masks import SEEN, Maker, Seen, add_seen, read_seen
+from models.training.mask_steps import apply
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
