@@ -17,7 +17,7 @@ from models.training.data import U8, Picture, Pool
 from models.training.ground import cast_shadow, flat_ground, floor_shadow, studio_ground
 from models.training.jitter import blur, degrade, recolour
 from models.training.subject import Layer, from_cutout, from_photo, lift, match_light, place
-from models.training.view import beside, random_view
+from models.training.view import beside, close_up, random_view
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -28,7 +28,8 @@ class Mix:
     """Shares of the kinds of sample (they need not add up to 1) and of the sources.
 
     `lifted` is the share of composed subjects that come from masked photos and not from cut-outs,
-    `beside` that of grounds which are a strip beside the subject of a masked photo.
+    `beside` that of grounds which are a strip beside the subject of a masked photo, and `close`
+    that of the photos of tall subjects of which only the upper part is shown.
     """
 
     photo: float
@@ -41,6 +42,7 @@ class Mix:
     cutout_sources: dict[str, float]
     beside: float = 0.0
     beside_sources: dict[str, float] = field(default_factory=dict)
+    close: float = 0.0
 
 
 class Sampler:
@@ -62,7 +64,7 @@ class Sampler:
         kinds = np.array([m.photo, m.composite, m.plain, m.empty])
         kind = rng.choice(4, p=kinds / kinds.sum())
         if kind == 0:
-            rgb, alpha = random_view(rng, draw(rng, self.pool.photos, self.photo_sources), side)
+            rgb, alpha = random_view(rng, self.photo(rng, self.photo_sources), side)
         elif kind == 1:
             rgb, alpha = self.composite(rng, side, self.ground(rng, side))
         elif kind == 2:
@@ -71,6 +73,13 @@ class Sampler:
             rgb, alpha = self.empty(rng, side), np.zeros((side, side), np.float32)
         rgb_u8 = degrade(rng, recolour(rng, to_u8(rgb)))
         return rgb_u8, targets(alpha, is_true=kind != 0)
+
+    def photo(self, rng: Rng, weights: dict[str, float]) -> Picture:
+        """A masked photo, or a close-up of one."""
+        photo = draw(rng, self.pool.photos, weights)
+        if self.mix.close and rng.random() < self.mix.close:
+            return close_up(rng, photo) or photo
+        return photo
 
     def empty(self, rng: Rng, side: int) -> F32:
         """A picture without a subject, float32 RGB in [0, 255]."""
@@ -120,7 +129,7 @@ class Sampler:
         if self.cutout_sources and rng.random() >= self.mix.lifted:
             cutout = draw(rng, self.pool.cutouts, self.cutout_sources)
             return place(rng, from_cutout(cutout), side, scale)
-        photo = draw(rng, self.pool.photos, self.lifted_sources)
+        photo = self.photo(rng, self.lifted_sources)
         layer, cuts = from_photo(rng, photo)
         if cuts.opposite or rng.random() < 0.3:  # left where it stood
             return lift(rng, *random_view(rng, photo, side))

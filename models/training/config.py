@@ -42,6 +42,7 @@ class Schedule:
     side_weight: float = (
         0.3  # of each side head's loss; 0 where heads begin anew on learned weights
     )
+    teacher_share: float = 0.0  # of the truth, said by `train --teacher`
     frozen_norms: bool = False  # statistics stay: a short run then starts from what is served
 
 

@@ -27,8 +27,10 @@ class Dice:
         return self.between(0.0, 1.0) < share
 
     def choose(self, weights: Tensor) -> Tensor:
-        """Indices drawn by weight, with replacement."""
+        """Indices drawn by weight, with replacement; (N, K) weights draw one from each row."""
         weights = weights.to(self.device, torch.float32)
+        if weights.ndim == 2:
+            return torch.multinomial(weights, 1, generator=self.generator)[:, 0]
         return torch.multinomial(weights, self.size, replacement=True, generator=self.generator)
 
     def draw(self, shelf: Shelf) -> Tensor:

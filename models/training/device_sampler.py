@@ -15,6 +15,14 @@ from torch.nn import functional
 
 from models.training.composite import Mix
 from models.training.device_jitter import Dice, degrade, recolour, soften
+from models.training.device_view import (
+    affine_grid,
+    beside_grid,
+    close_grid,
+    place_grid,
+    share_seen,
+    view_grid,
+)
 from models.training.resident import Resident, Shelf
 
 SUBJECTS = 2  # at most, in one composite
@@ -57,12 +65,23 @@ class DeviceSampler:
         """
         shelf = self.resident.photos
         picks, grid = dice.draw(shelf), view_grid(dice, side)
+        grid, close = self.nearer(dice, shelf, picks, grid)
         _, alpha = look(shelf, picks, grid)
         kept = alpha.mean((1, 2, 3)) * share_seen(grid)
-        lost = kept < 0.6 * shelf.rgba[picks, 3].float().mean((1, 2)) / 255.0
+        lost = ~close & (kept < 0.6 * shelf.rgba[picks, 3].float().mean((1, 2)) / 255.0)
         still = torch.zeros_like(dice.zero)
         whole = affine_grid((still + 1, still + 1), (still, still), still, side)
         return look(shelf, picks, torch.where(lost.view(-1, 1, 1, 1), whole, grid))
+
+    def nearer(
+        self, dice: Dice, shelf: Shelf, picks: Tensor, grid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The grids, the mix's share of the tall subjects seen as close-ups; and which are (N,)."""
+        if not self.mix.close:
+            return grid, torch.zeros_like(dice.zero, dtype=torch.bool)
+        closer, can = close_grid(dice, shelf, picks, grid.shape[1])
+        close = can & dice.chance(self.mix.close)
+        return torch.where(close.view(-1, 1, 1, 1), closer, grid), close
 
     def grounds(self, dice: Dice, side: int, *, studio: Tensor, crowded: Tensor) -> Tensor:
         """What stands behind, (N, 3, S, S) in [0, 1]: backgrounds, gradients, studios.
@@ -72,6 +91,12 @@ class DeviceSampler:
         """
         shelf = self.resident.grounds
         rgb, _ = look(shelf, dice.draw(shelf), view_grid(dice, side))
+        if self.mix.beside and len(self.resident.beside):
+            photos = self.resident.beside
+            picks = dice.draw(photos)
+            grid, can = beside_grid(dice, photos, picks, side)
+            strip = can & dice.chance(self.mix.beside)
+            rgb = torch.where(strip.view(-1, 1, 1, 1), look(photos, picks, grid)[0], rgb)
         plain = self.resident.plain
         if len(plain):
             other, _ = look(plain, dice.draw(plain), view_grid(dice, side))
@@ -105,6 +130,7 @@ class DeviceSampler:
         stays = ~photo.whole[picks] | dice.chance(0.3)
         placed = place_grid(dice, side, photo.box[picks], photo.aspect[picks], small=small)
         grid = torch.where(stays.view(-1, 1, 1, 1), view_grid(dice, side), placed)
+        grid, _ = self.nearer(dice, photo, picks, grid)
         rgb, alpha = look(photo, picks, grid, outside="zeros")
         alpha = soften(alpha, 0.8)  # a mask's hard edge, feathered
         if len(cut):
@@ -133,51 +159,6 @@ def look(
     if outside == "reflection":
         return seen[:, :3], own
     return seen[:, 4:] / own.clamp(min=1e-3), own
-
-
-def view_grid(dice: Dice, side: int) -> Tensor:
-    """Grids (N, S, S, 2) of random crops, flips and small turns of the whole picture."""
-    zoom = torch.where(dice.chance(0.8), dice.between(0.5, 1.0), torch.ones_like(dice.zero))
-    stretch = dice.between(-0.15, 0.15).exp()
-    zx, zy = (zoom * stretch).clamp(max=1.0), (zoom / stretch).clamp(max=1.0)
-    x, y = (1 - zx) * dice.between(-1, 1), (1 - zy) * dice.between(-1, 1)
-    flip = torch.where(dice.chance(0.5), -1.0, 1.0)
-    turn = torch.where(dice.chance(0.35), dice.between(-0.38, 0.38), dice.zero)
-    return affine_grid((zx * flip, zy), (x, y), turn, side)
-
-
-def place_grid(dice: Dice, side: int, box: Tensor, aspect: Tensor, *, small: bool) -> Tensor:
-    """Grids that put each picture's subject box (N, 4) into the frame at a random scale."""
-    scale = dice.between(0.2, 0.6) if small else dice.between(0.3, 1.1)
-    width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
-    jitter = dice.between(-0.35, 0.35).exp()
-    w, h = width * aspect * jitter, height / jitter  # in units of the picture's own height
-    longest = torch.maximum(w, h)
-    # frame -> picture: the frame covers 1 / scale of the box's longer side
-    zx, zy = width * longest / (w * scale), height * longest / (h * scale)
-    reach = (1.0 - 0.7 * scale.clamp(max=1.0)) * 1.0
-    x = box[:, 0] + box[:, 2] - 1 + zx * reach * dice.between(-1, 1)
-    y = box[:, 1] + box[:, 3] - 1 + zy * reach * dice.between(-1, 1)
-    flip = torch.where(dice.chance(0.5), -1.0, 1.0)
-    return affine_grid((zx * flip, zy), (x, y), dice.between(-0.3, 0.3), side)
-
-
-def affine_grid(
-    zoom: tuple[Tensor, Tensor], centre: tuple[Tensor, Tensor], turn: Tensor, side: int
-) -> Tensor:
-    """Grids (N, S, S, 2) that see `zoom` of the picture around `centre` (in [-1, 1]), turned."""
-    c, s = turn.cos(), turn.sin()
-    across = torch.stack([zoom[0] * c, -zoom[0] * s, centre[0]], -1)
-    down = torch.stack([zoom[1] * s, zoom[1] * c, centre[1]], -1)
-    theta = torch.stack([across, down], 1)
-    return functional.affine_grid(theta, [len(turn), 1, side, side], align_corners=False)
-
-
-def share_seen(grid: Tensor) -> Tensor:
-    """The area that each grid (N, S, S, 2) covers, 1 for the whole picture: (N,)."""
-    corner = grid[:, 0, 0]
-    u, v = grid[:, 0, -1] - corner, grid[:, -1, 0] - corner
-    return (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).abs() / 4.0
 
 
 def gradient(dice: Dice, side: int, low: Tensor) -> Tensor:

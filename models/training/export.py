@@ -12,46 +12,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 
+from models.training.checkpoints import net_from
 from models.training.click_network import ClickNet
 from models.training.looks import Looks, looks_or_net
-from models.training.network import AlphaNet, MatteNet, Width
+from models.training.network import AlphaNet, MatteNet
 
 OPSET = 17
 # float32 sums in another order differ by about 1e-6; folding the norms adds a little
 TOLERANCE = 1e-4
-
-
-def averaged(checkpoints: Sequence[Path]) -> dict[str, Any]:
-    """The first checkpoint's state, its averaged weights being the mean over all of them.
-
-    Checkpoints of one descent lie in one valley, whose middle is better than its sides; of
-    different descents the mean is worth nothing.
-    """
-    states = [torch.load(path, map_location="cpu", weights_only=True) for path in checkpoints]
-    first = states[0]
-    for name, value in first["average"].items():
-        if value.is_floating_point():
-            values = torch.stack([state["average"][name] for state in states])
-            first["average"][name] = values.mean(dim=0)
-    found: dict[str, Any] = first
-    return found
-
-
-def net_from(*checkpoints: Path) -> MatteNet:
-    """The averaged weights of a run (or the mean over several), ready to be exported."""
-    state = averaged(checkpoints)
-    net = MatteNet(Width(**state["config"]["width"]))
-    net.load_state_dict(state["average"])
-    return net
 
 
 def calibrate(net: MatteNet | ClickNet, gain: float, shift: float) -> None:

@@ -18,8 +18,9 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
+from models.training.checkpoints import averaged
 from models.training.click_network import PROMPT_MAPS, ClickNet
-from models.training.export import OPSET, TOLERANCE, averaged, calibrate, sha256_of
+from models.training.export import OPSET, TOLERANCE, calibrate, sha256_of
 from models.training.network import Width
 
 STRIDES = (2, 4, 8, 16, 32)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.model import Model
 from models.registry import BUILTIN_DIR, Registry
+from models.training.checkpoints import net_from
 from models.training.data import U8, Picture, Pool, load_pool, mask_of, read_manifest, select
 from models.training.network import MatteNet
 from models.training.served import served_alpha
@@ -92,8 +93,6 @@ def add_pseudo(pool: Pool, folder: Path) -> int:
 
 def main() -> None:
     """Command line."""
-    from models.training.export import net_from  # here, because it needs onnx as well
-
     parser = argparse.ArgumentParser(description="Label photos that have no mask.")
     teacher = parser.add_mutually_exclusive_group(required=True)
     teacher.add_argument("--checkpoint", type=Path)

@@ -7,7 +7,7 @@ input is, and its own aspect kept beside it, so that a subject can be laid down 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,20 +46,25 @@ class Resident:
     cutouts: Shelf
     grounds: Shelf
     plain: Shelf
+    beside: Shelf  # the photos again, by their chance to lend a strip of ground
 
     @property
     def bytes_held(self) -> int:
         """Bytes of pixels on the device."""
-        return sum(len(s) * s.rgba[0].numel() for s in vars(self).values() if len(s))
+        pixels = {id(shelf.rgba): shelf.rgba.numel() for shelf in vars(self).values()}
+        return sum(pixels.values())
 
 
 def make_resident(pool: Pool, mix: Mix, side: int, device: torch.device) -> Resident:
     """The pool on the device, stretched to `side` x `side`."""
+    photos = shelf_by_source(pool.photos, mix.photo_sources, side, device)
+    lent = torch.tensor(chances(pool.photos, mix.beside_sources), device=device)
     return Resident(
-        photos=shelf_by_source(pool.photos, mix.photo_sources, side, device),
+        photos=photos,
         cutouts=shelf_by_source(pool.cutouts, mix.cutout_sources, side, device),
         grounds=shelf(pool.backgrounds, [1.0] * len(pool.backgrounds), side, device),
         plain=shelf(pool.plain, [1.0] * len(pool.plain), side, device),
+        beside=replace(photos, weight=lent),
     )
 
 
@@ -67,12 +72,14 @@ def shelf_by_source(
     held: dict[str, list[Picture]], wanted: dict[str, float], side: int, device: torch.device
 ) -> Shelf:
     """A shelf whose chances follow the sources' shares."""
+    pictures = [picture for pictures in held.values() for picture in pictures]
+    return shelf(pictures, chances(held, wanted), side, device)
+
+
+def chances(held: dict[str, list[Picture]], wanted: dict[str, float]) -> list[float]:
+    """The chance of each held picture, source by source; 0 where its source is not wanted."""
     share = shares(wanted, held)
-    pictures, weights = [], []
-    for name, value in share.items():
-        pictures += held[name]
-        weights += [value / len(held[name])] * len(held[name])
-    return shelf(pictures, weights, side, device)
+    return [share.get(name, 0.0) / len(held[name]) for name in held for _ in held[name]]
 
 
 def shelf(

@@ -2,9 +2,9 @@
 
 Run by a person: `python -m models.training.train --config models/training/matte_s.toml
 --data ../shared/data --out RUN_DIR [--resume | --start CHECKPOINT] [--seen FOLDER]
-[--pseudo FOLDER]`; on a GPU with `--device cuda` and, where the folder is far, `--data PACK.zip`.
-RUN_DIR gets `log.csv` (the curve), `run.json` (seed, data digest, commit), `last.pt` (to resume
-from) and `best.pt` (best averaged weights).
+[--pseudo FOLDER] [--teacher CHECKPOINT]`; on a GPU with `--device cuda` and, where the folder is
+far, `--data PACK.zip`. RUN_DIR gets `log.csv` (the curve), `run.json` (seed, data digest, commit),
+`last.pt` (to resume from) and `best.pt` (best averaged weights).
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Run:
     out_dir: Path
     resume: bool
     start: Path | None
+    teacher: Path | None
     device: str
 
 
@@ -140,7 +141,7 @@ def join_and_work(run: Run, rank: int, size: int, meeting: Path) -> None:
 
 def work(run: Run, team: Team) -> None:
     """Every phase until the budget is spent."""
-    trainer = Trainer(run.config, run.out_dir, team=team, device=run.device)
+    trainer = Trainer(run.config, run.out_dir, team=team, device=run.device, teacher=run.teacher)
     if run.resume:
         trainer.resume()
     elif run.start is not None:
@@ -161,11 +162,6 @@ def open_source(run: Run, team: Team) -> Callable[[Phase, Trainer], Iterator[tup
         return lambda phase, trainer: batches(sampler, phase, trainer.samples, team)
     if config.kind != "matte":
         raise ValueError(f"kind '{config.kind}' has no resident samples yet: set resident = false")
-    if config.mix.beside:
-        raise ValueError(
-            f"mix.beside is {config.mix.beside}: resident grounds hold no strips yet, so set it to "
-            f"0, or resident = false"
-        )
     resident = make_resident(run.pool, config.mix, config.cache_side_px, torch.device(run.device))
     print(f"{resident.bytes_held / 1e9:.2f} GB of pictures on {run.device}", flush=True)
     on_device = DeviceSampler(resident, config.mix, config.seed)
@@ -236,6 +232,12 @@ def prepare(args: argparse.Namespace) -> Run:
     """The configuration and the pictures in memory; writes `run.json`."""
     raw = tomllib.loads(args.config.read_text(encoding="utf-8"))
     config = config_from(raw)
+    share = config.schedule.teacher_share
+    if bool(args.teacher) != bool(share) or (args.teacher and config.kind != "matte"):
+        raise ValueError(
+            f"--teacher is {args.teacher}, schedule.teacher_share {share}, kind '{config.kind}': "
+            f"give a teacher and its share, or neither, and for kind 'matte' alone"
+        )
     if config.bfloat16 and args.device == "cpu" and not bfloat16_pays():
         config = replace(config, bfloat16=False)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -254,6 +256,7 @@ def prepare(args: argparse.Namespace) -> Run:
     about = {
         "config": raw,
         "started_from": str(args.start) if args.start else None,
+        "teacher": str(args.teacher) if args.teacher else None,
         "parameters": parameters_count(build_net(config)),
         "bfloat16": config.bfloat16,
         "data_sha256": data_digest(data),
@@ -266,7 +269,9 @@ def prepare(args: argparse.Namespace) -> Run:
     }
     (args.out / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({k: v for k, v in about.items() if k != "config"}), flush=True)
-    return Run(raw, config, pool, val, scenes, args.out, args.resume, args.start, args.device)
+    return Run(
+        raw, config, pool, val, scenes, args.out, args.resume, args.start, args.teacher, args.device
+    )
 
 
 def main() -> None:
@@ -278,6 +283,7 @@ def main() -> None:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="continue the run in --out")
     begin.add_argument("--start", type=Path, help="checkpoint of another run to begin from")
+    parser.add_argument("--teacher", type=Path, help="checkpoint of a better network to learn from")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--pseudo", type=Path, help="folder of masks made by models.training.pseudo"

@@ -19,6 +19,7 @@ from models.training.click_network import ClickNet
 from models.training.config import TrainConfig
 from models.training.losses import matte_loss
 from models.training.network import IMAGENET_MEAN, IMAGENET_STD, MatteNet
+from models.training.teacher import Teacher
 from models.training.team import Team
 from models.training.warm_start import warm_start
 
@@ -27,7 +28,13 @@ class Trainer:
     """The state of a run: weights, their average, the optimiser, and how much time is spent."""
 
     def __init__(
-        self, config: TrainConfig, out_dir: Path, *, team: Team | None = None, device: str = "cpu"
+        self,
+        config: TrainConfig,
+        out_dir: Path,
+        *,
+        team: Team | None = None,
+        device: str = "cpu",
+        teacher: Path | None = None,
     ) -> None:
         self.config, self.out_dir, self.device = config, out_dir, torch.device(device)
         self.team = team or Team()
@@ -36,6 +43,7 @@ class Trainer:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         schedule = config.schedule
+        self.teacher = Teacher(teacher, schedule.teacher_share, self.device) if teacher else None
         if schedule.frozen_norms:
             for module in self.net.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -66,9 +74,12 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate * warm_cosine(self.progress, schedule.warmup)
         rgb, maps, *prompts = (tensor.to(self.device) for tensor in batch)
+        image, truth = normalise(rgb), maps.float() / 255.0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            logits = self.net.forward_all(normalise(rgb), *(p.float() / 255.0 for p in prompts))
-        loss = matte_loss([x.float() for x in logits], maps.float() / 255.0, schedule.side_weight)
+            if self.teacher is not None:
+                truth = self.teacher.corrected(image, truth)
+            logits = self.net.forward_all(image, *(p.float() / 255.0 for p in prompts))
+        loss = matte_loss([x.float() for x in logits], truth, schedule.side_weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         means = self.team.average_gradients(self.net.parameters(), [float(loss.item()), spent_s])

@@ -21,6 +21,9 @@ CROPPED = 0.75
 TIGHT = 0.15  # share of views that are cut close around the subject, as product photos are
 MARGIN = (0.02, 0.35)  # of the subject's box, left around it by a tight crop
 OUTSIDE_PX = 96  # narrower strips beside a subject are too coarse to stand for a picture
+TALL = 1.5  # height of a subject's box over its width: somebody who stands, as a rule
+CLOSE_PX = 80  # lower close-ups are too coarse to stand for a photo
+CLOSE = (0.2, 0.75)  # of a standing subject's height, kept from above: a head, down to the hips
 
 
 def random_view(rng: Rng, picture: Picture, side: int) -> tuple[F32, F32]:
@@ -80,6 +83,32 @@ def tight_crop(rng: Rng, rgb: U8, mask: U8) -> tuple[U8, U8]:
     x0, x1 = max(0, int(left - room[0])), min(w, int(right + room[1]))
     y0, y1 = max(0, int(top - room[2])), min(h, int(bottom + room[3]))
     return rgb[y0:y1, x0:x1], mask[y0:y1, x0:x1]
+
+
+def close_up(rng: Rng, photo: Picture) -> Picture | None:
+    """The upper part of a photo's tall subject, cut by the frame as a portrait cuts one.
+
+    None where the subject is not tall, has no room, or is too small to be looked at so closely.
+    Other views keep most of a subject, and people who were photographed standing in streets are
+    then all that a network learns of people.
+    """
+    if photo.alpha is None:
+        return None
+    inside = photo.alpha > 127
+    columns, rows = np.nonzero(inside.any(axis=0))[0], np.nonzero(inside.any(axis=1))[0]
+    if len(columns) == 0:
+        return None
+    tall, wide = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    if tall < TALL * wide or tall * CLOSE[1] < CLOSE_PX:
+        return None
+    least = max(CLOSE[0], CLOSE_PX / tall)
+    kept = tall * float(np.exp(rng.uniform(np.log(least), np.log(CLOSE[1]))))
+    above, aspect = rng.uniform(0.02, 0.3), rng.uniform(0.6, 1.6)
+    y0, y1 = max(0, int(rows[0] - above * kept)), int(rows[0] + kept)
+    width = aspect * (y1 - y0)
+    middle = float(np.nonzero(inside[rows[0] : y1])[1].mean()) + rng.uniform(-0.2, 0.2) * width
+    x0, x1 = max(0, int(middle - width / 2)), min(photo.alpha.shape[1], int(middle + width / 2))
+    return replace(photo, rgb=photo.rgb[y0:y1, x0:x1], alpha=photo.alpha[y0:y1, x0:x1])
 
 
 def beside(rng: Rng, photo: Picture) -> Picture | None:

@@ -106,7 +106,7 @@ def test_a_calibrated_net_answers_gain_times_the_logit_less_the_shift() -> None:
 
 def test_several_checkpoints_are_exported_as_their_mean(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from models.training.export import averaged
+    from models.training.checkpoints import averaged
 
     paths = [tmp_path / name for name in ("one.pt", "two.pt")]
     for path, value in zip(paths, (1.0, 4.0), strict=True):

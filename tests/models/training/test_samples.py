@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.training.composite import Sampler, edge_band, shares, targets
-from models.training.data import Pool
+from models.training.data import Picture, Pool
 from models.training.ground import floor_shadow, studio_ground
 from models.training.jitter import turn_hue
 from models.training.subject import (
@@ -20,7 +20,7 @@ from models.training.subject import (
     lift,
     place,
 )
-from models.training.view import beside, random_view, tight_crop
+from models.training.view import CLOSE_PX, beside, close_up, random_view, tight_crop
 
 
 def test_placed_cutout_is_premultiplied_and_its_alpha_is_what_was_mixed(picture) -> None:
@@ -190,3 +190,56 @@ def test_grounds_come_from_beside_subjects_as_often_as_asked(picture, pool: Pool
     light = [bool((ground > 199.0).all()) for ground in grounds]
     assert sum(light[:30]) == 0
     assert sum(light[30:]) >= 20  # one in five is a flat ground
+
+
+def standing(photo: Picture) -> Picture:
+    """A 300 x 200 photo of somebody 240 px tall: the head is 200, the body 100, the legs are 50."""
+    rgb = np.zeros((300, 200, 3), np.uint8)
+    for rows, columns, level in (
+        (slice(30, 70), slice(85, 115), 200),
+        (slice(70, 150), slice(60, 140), 100),
+        (slice(150, 270), slice(75, 125), 50),
+    ):
+        rgb[rows, columns] = level
+    return replace(photo, rgb=rgb, alpha=np.where(rgb[..., 0] > 0, 255, 0).astype(np.uint8))
+
+
+def test_a_close_up_shows_the_head_and_is_cut_by_the_frame_below(picture) -> None:
+    photo = standing(picture("images", "ccp", True, 1))
+    seen_px = set()
+    for seed in range(60):
+        close = close_up(np.random.default_rng(seed), photo)
+        assert close is not None
+        assert close.alpha is not None
+        assert close.alpha.shape == close.rgb.shape[:2]
+        assert np.array_equal(close.alpha > 0, close.rgb[..., 0] > 0)
+        assert not close.alpha[0].any()  # there is room above the head
+        assert (close.rgb == 200).any()
+        assert close.alpha[-1].any()
+        assert close.rgb.shape[0] >= CLOSE_PX - 1
+        seen_px.add(close.rgb.shape[0])
+    assert min(seen_px) < 100  # head and shoulders
+    assert max(seen_px) > 170  # down to the hips
+    assert max(seen_px) < 230  # never the whole of it
+
+
+def test_only_tall_subjects_that_are_large_enough_have_close_ups(picture) -> None:
+    rng = np.random.default_rng(0)
+    tall = standing(picture("images", "ccp", True, 1))
+    assert tall.alpha is not None
+    lying = replace(tall, rgb=tall.rgb.transpose(1, 0, 2), alpha=tall.alpha.T)
+    small = replace(tall, rgb=tall.rgb[::3, ::3], alpha=tall.alpha[::3, ::3])
+    nobody = replace(tall, alpha=np.zeros_like(tall.alpha))
+    for photo in (lying, small, nobody, replace(tall, alpha=None)):
+        assert close_up(rng, photo) is None
+
+
+def test_tall_subjects_are_seen_closely_as_often_as_asked(pool: Pool, mix) -> None:
+    pool.photos["ecssd"] = [standing(pool.photos["ecssd"][0])]
+    wide = replace(mix(1, 0, 0, 0), close=0.5)
+    photos = [
+        Sampler(pool, wide, 1).photo(np.random.default_rng(seed), {"ecssd": 1.0})
+        for seed in range(100)
+    ]
+    whole = sum(photo.rgb.shape == (300, 200, 3) for photo in photos)
+    assert 30 < whole < 70

@@ -15,15 +15,13 @@ torch = pytest.importorskip("torch", reason="torch is needed to train, not to se
 
 from models.model import Model  # noqa: E402 - after the check for torch
 from models.registry import BUILTIN_DIR, Registry  # noqa: E402
+from models.training import teacher as teacher_module  # noqa: E402
 from models.training import train  # noqa: E402
-from models.training.device_jitter import Dice, soften  # noqa: E402
-from models.training.device_sampler import DeviceSampler, place_grid, share_seen  # noqa: E402
+from models.training.device_jitter import soften  # noqa: E402
 from models.training.network import MatteNet, Width  # noqa: E402
 from models.training.pseudo import add_pseudo, consensus, is_sure, label, released  # noqa: E402
-from models.training.resident import make_resident  # noqa: E402
 
 HEADER = "file,kind,split,source_repo,path,licence,has_gt,note,tier\n"
-CPU = torch.device("cpu")
 
 CONFIG = """
 name = "tiny"
@@ -53,6 +51,7 @@ clip_norm = 5.0
 budget_samples = {samples}
 frozen_norms = {frozen}
 side_weight = {side_weight}
+teacher_share = {teacher_share}
 [[phases]]
 until = 1.0
 side_px = {side}
@@ -63,9 +62,11 @@ composite = 4
 plain = 1
 empty = 1
 lifted = 0.5
+{mix}
 photo_sources = {{ rest = 1 }}
 lifted_sources = {{ rest = 1 }}
 cutout_sources = {{ rest = 1 }}
+beside_sources = {{ rest = 1 }}
 """
 
 
@@ -102,6 +103,8 @@ def start(tmp_path: Path, data: Path, monkeypatch):
             "bfloat16": "false",
             "frozen": "false",
             "side_weight": 0.3,
+            "teacher_share": 0.0,
+            "mix": "",
             "minutes": 0.02,
             "samples": 0,
             "side": 64,
@@ -190,62 +193,41 @@ def test_a_run_on_resident_pictures_learns(start, capsys) -> None:
     assert "GB of pictures on cpu" in capsys.readouterr().out
 
 
+def test_a_run_on_resident_pictures_shows_close_ups_and_strips(start) -> None:
+    rows = start(resident="true", samples=6, mix="close = 0.5\nbeside = 0.5")
+    assert np.isfinite(float(rows[-1]["loss"]))
+
+
+def test_a_run_learns_from_a_teacher_and_says_from_which(
+    start, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(teacher_module, "AGREES", 0.0)  # this one has learnt next to nothing
+    start(samples=4)
+    teacher = tmp_path / "teacher.pt"
+    (tmp_path / "run/best.pt").rename(teacher)
+    alone = start(samples=4)
+    taught = start("--teacher", teacher, samples=4, teacher_share=1.0)
+    assert taught[-1]["loss"] != alone[-1]["loss"]
+    about = json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))
+    assert about["teacher"] == str(teacher)
+
+
+def test_a_teacher_without_a_share_or_a_share_without_a_teacher_is_refused(
+    start, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="and its share, or neither"):
+        start(teacher_share=0.5)
+    with pytest.raises(ValueError, match="and its share, or neither"):
+        start("--teacher", tmp_path / "any.pt")
+    with pytest.raises(ValueError, match="for kind 'matte' alone"):
+        start("--teacher", tmp_path / "any.pt", teacher_share=0.5, kind="click")
+
+
 def test_what_cannot_be_trained_is_refused_in_words(start) -> None:
     with pytest.raises(ValueError, match="no resident samples yet"):
         start(kind="click", resident="true")
     with pytest.raises(ValueError, match="multiple of 32"):
         start(side=50)
-
-
-def test_device_batches_are_a_function_of_seed_and_number(pool, mix) -> None:
-    first, again = (
-        DeviceSampler(make_resident(pool, mix(1, 1, 1, 1), 48, CPU), mix(1, 1, 1, 1), seed=5)
-        for _ in range(2)
-    )
-    for number in range(3):
-        a, b = first.batch(number, 64, 8), again.batch(number, 64, 8)
-        assert (a[0].shape, a[1].shape) == ((8, 3, 64, 64), (8, 4, 64, 64))
-        assert torch.equal(a[0], b[0])
-        assert torch.equal(a[1], b[1])
-    assert not torch.equal(first.batch(0, 64, 8)[0], first.batch(1, 64, 8)[0])
-
-
-def test_device_photos_are_hard_masks_and_empty_grounds_have_no_alpha(pool, mix) -> None:
-    def maps(*kinds: float):
-        shares = mix(*kinds)
-        return DeviceSampler(make_resident(pool, shares, 48, CPU), shares, 1).batch(0, 64, 8)[1]
-
-    assert maps(1, 0, 0, 0)[:, 3].max() == 0
-    assert maps(0, 0, 0, 1)[:, 3].min() == 255
-    assert maps(0, 0, 0, 1)[:, 0].max() == 0
-
-
-def test_device_composites_are_exact_for_a_white_subject_on_black(pool, mix) -> None:
-    for held in (pool.photos["ecssd"], pool.cutouts["noto"]):
-        held[0].rgb[:] = 255
-    shares = mix(0, 1, 0, 0)
-    sampler = DeviceSampler(make_resident(pool, shares, 48, CPU), shares, 1)
-    rgb, alpha = sampler.subject(Dice(1, 0, 16, CPU), 64, small=False)
-    seen = alpha > 0.5
-    assert seen.any()
-    assert torch.allclose(rgb[:, :1][seen], torch.ones(1), atol=1e-3)
-
-
-def test_device_photos_keep_most_of_their_subject(pool, mix) -> None:
-    shares = mix(1, 0, 0, 0)
-    sampler = DeviceSampler(make_resident(pool, shares, 48, CPU), shares, 1)
-    _, alpha = sampler.photos(Dice(1, 0, 64, CPU), 64)
-    assert alpha.mean((1, 2, 3)).min() > 0.15
-
-
-def test_a_placed_subject_has_the_asked_size() -> None:
-    dice = Dice(1, 0, 200, CPU)
-    box = torch.tensor([[0.25, 0.25, 0.75, 0.75]]).expand(200, 4)
-    grid = place_grid(dice, 32, box, torch.ones(200), small=True)
-    # the frame sees box / scale: of a box of a quarter, at scale 0.2 to 0.6 and jitter exp(0.35)
-    area = 0.25 / share_seen(grid)
-    assert float(area.min()) > 0.015
-    assert float(area.max()) < 0.4
 
 
 def test_soften_keeps_a_flat_picture_and_spreads_a_point() -> None:
