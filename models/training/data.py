@@ -67,6 +67,14 @@ class Pool:
     plain: list[Picture] = field(default_factory=list)  # photos without a mask
     backgrounds: list[Picture] = field(default_factory=list)
 
+    def add(self, other: Pool) -> None:
+        """Takes the pictures of another pool in too."""
+        for held, added in ((self.photos, other.photos), (self.cutouts, other.cutouts)):
+            for source, pictures in added.items():
+                held.setdefault(source, []).extend(pictures)
+        self.plain += other.plain
+        self.backgrounds += other.backgrounds
+
     def count(self) -> int:
         """How many pictures are held."""
         masked = sum(len(v) for v in self.photos.values())

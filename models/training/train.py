@@ -246,6 +246,9 @@ def prepare(args: argparse.Namespace) -> Run:
     data = open_folder(args.data)
     rows = read_manifest(data)
     pool = load_pool(data, select(rows, "train", config.tiers), config.cache_side_px)
+    for more in map(open_folder, args.more):
+        added = select(read_manifest(more), "train", config.tiers)
+        pool.add(load_pool(more, added, config.cache_side_px))
     pictures = pool.count()
     seen = add_seen(pool, args.seen) if args.seen else 0
     labelled = add_pseudo(pool, args.pseudo) if args.pseudo else 0
@@ -261,6 +264,7 @@ def prepare(args: argparse.Namespace) -> Run:
         "bfloat16": config.bfloat16,
         "data_sha256": data_digest(data),
         "data_rows": len(rows),
+        "more_sha256": [data_digest(open_folder(more)) for more in args.more],
         "train_pictures": pictures,
         "masks_by_eye": seen,
         "pseudo_masks": labelled,
@@ -279,6 +283,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a matte model.")
     parser.add_argument("--config", type=Path, default=Path("models/training/matte_s.toml"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument(
+        "--more", type=Path, action="append", default=[], help="another data folder to train on"
+    )
     parser.add_argument("--out", type=Path, required=True)
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="continue the run in --out")
