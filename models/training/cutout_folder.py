@@ -1,7 +1,7 @@
 """A data folder for training from pictures that come with an alpha of their own, as icons do.
 
 Run by a person: `python -m models.training.cutout_folder --pictures FOLDER --out DATA
---repo NAME --licence NAME`, then `train.py --more DATA`.
+--repo NAME --licence NAME`, then `train.py --more DATA`. Pictures that are opaque are left out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import csv
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 COLUMNS = ["file", "kind", "split", "source_repo", "path", "licence", "has_gt", "note", "tier"]
 SUFFIXES = {".png", ".webp"}
@@ -49,6 +52,14 @@ def wanted(folder: Path, suffixes: Iterable[str], skip: Iterable[str]) -> list[P
     return [path for path, name in inner if not any(word in name for word in skip)]
 
 
+def is_cutout(path: Path) -> bool:
+    """True for a picture with an alpha that leaves out at least a fiftieth of it."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim < 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+        return False
+    return bool((image[..., 3] < 8).mean() > 0.02)
+
+
 def main() -> None:
     """Command line."""
     parser = source_parser("Make a data folder of pictures with an alpha.")
@@ -56,7 +67,8 @@ def main() -> None:
     args = parser.parse_args()
     (args.out / "cutouts").mkdir(parents=True, exist_ok=True)
     made = []
-    for number, path in enumerate(wanted(args.pictures, SUFFIXES, args.skip)):
+    found = [path for path in wanted(args.pictures, SUFFIXES, args.skip) if is_cutout(path)]
+    for number, path in enumerate(found):
         name = f"cutouts/{args.prefix}_{number:05d}{path.suffix.lower()}"
         shutil.copyfile(path, args.out / name)
         made.append((name, str(path.relative_to(args.pictures))))

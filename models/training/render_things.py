@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -165,6 +166,18 @@ def cut_out(rgba: U8) -> U8 | None:
     return np.dstack([colours, alpha]).round().astype(np.uint8)
 
 
+def write_views(stem: Path, number: int, obj: Path, views: int) -> None:
+    """Writes STEM-VIEW.webp for every view that shows something and is not there yet."""
+    for view in range(views):
+        path = stem.with_name(f"{stem.name}-{view}.webp")
+        if path.exists():
+            continue
+        rgba = render(np.random.default_rng([number, view]), obj)
+        if rgba is not None:
+            packed = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
+            cv2.imwrite(str(path), packed, [cv2.IMWRITE_WEBP_QUALITY, 92])
+
+
 def main() -> None:
     """Command line."""
     parser = source_parser("Render 3D models as cut-outs.")
@@ -172,17 +185,23 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=3, help="of each model")
     args = parser.parse_args()
     (args.out / "cutouts").mkdir(parents=True, exist_ok=True)
-    made = []
+    made: list[tuple[str, str]] = []
     models = wanted(args.models, [".obj"], args.skip)
     for number, obj in enumerate(models):
-        for view in range(args.views):
-            rgba = render(np.random.default_rng([number, view]), obj)
-            if rgba is None:
-                continue
-            name = f"cutouts/{args.prefix}_{number:05d}-{view}.webp"
-            packed = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
-            cv2.imwrite(str(args.out / name), packed, [cv2.IMWRITE_WEBP_QUALITY, 92])
-            made.append((name, str(obj.relative_to(args.models))))
+        stem = f"cutouts/{args.prefix}_{number:05d}"
+        # a process of its own: one broken texture in hundreds of models ends VTK
+        child = multiprocessing.get_context("fork").Process(
+            target=write_views, args=(args.out / stem, number, obj, args.views)
+        )
+        child.start()
+        child.join()
+        if child.exitcode:
+            print(f"{obj} ended its renderer ({child.exitcode}); what came before is kept")
+        made += [
+            (f"{stem}-{view}.webp", str(obj.relative_to(args.models)))
+            for view in range(args.views)
+            if (args.out / f"{stem}-{view}.webp").exists()
+        ]
     views = write_manifest(args.out, made, args)
     print(f"{args.out}: {views} views of {len(models)} models")
 

@@ -27,6 +27,8 @@ def test_pictures_with_an_alpha_become_a_source_of_cutouts(
     rgba = np.dstack([np.full((64, 64, 3), 90, np.uint8), (disc(64, 20) * 255).astype(np.uint8)])
     for name in ("cup.png", "more/PAN.webp", "flag.png"):
         cv2.imwrite(str(icons / name), rgba)
+    cv2.imwrite(str(icons / "opaque.png"), np.full((64, 64, 4), 255, np.uint8))
+    cv2.imwrite(str(icons / "photo.png"), np.full((64, 64, 3), 255, np.uint8))
     (icons / "licence.txt").write_text("free", encoding="utf-8")
     words = ["--pictures", icons, "--out", data, "--repo", "a/icons", "--licence", "MIT"]
     make_folder(monkeypatch, cutout_folder, *words, "--prefix", "icon", "--skip", "flag")
