@@ -35,7 +35,7 @@ from models.training.metrics import (
 )
 from models.training.served import served_alpha
 from models.training.subject import from_cutout, place
-from models.training.view import random_view
+from models.training.view import close_up, random_view
 
 TRAIN_TIERS = ("A", "B")  # tier C is reported apart: no shipped weights have seen its sources
 COMPOSITE_SIDE_PX = 384
@@ -81,6 +81,18 @@ def photos(pool: Pool, by_source: bool) -> Iterator[Case]:
             group += "" if picture.row.has_mask else ", masks by eye"
             truth = picture.alpha.astype(np.float32) / 255.0
             yield Case(group, picture.rgb, truth, PHOTO_SCORES)
+
+
+def close_ups(pool: Pool) -> Iterator[Case]:
+    """The upper parts of standing people with masks, as portraits show them; always the same."""
+    for _, pictures in sorted(pool.photos.items()):
+        for number, picture in enumerate(pictures):
+            if picture.row.kind != "person" or not picture.row.has_mask:
+                continue
+            near = close_up(np.random.default_rng([COMPOSITE_SEED, number]), picture)
+            if near is not None and near.alpha is not None:
+                truth = near.alpha.astype(np.float32) / 255.0
+                yield Case("person, close-up of one above", near.rgb, truth, PHOTO_SCORES)
 
 
 def composites(pool: Pool) -> Iterator[Case]:
@@ -189,7 +201,7 @@ def load_cases(
     pool = load_pool(data_dir, rows, side_max=512)
     if seen:
         add_seen(pool, seen)
-    return [*photos(pool, by_source), *composites(pool), *empties(pool)]
+    return [*photos(pool, by_source), *close_ups(pool), *composites(pool), *empties(pool)]
 
 
 def main() -> None:

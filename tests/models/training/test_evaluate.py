@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from models.training.evaluate import (
     Answer,
     Case,
     answer,
+    close_ups,
     composites,
     empties,
     photos,
@@ -48,6 +51,20 @@ def test_cases_name_kind_source_and_whether_anyone_trained_on_it(pool: Pool, pic
     pool.photos["cat"] = [outside]
     groups = [case.group for case in photos(pool, by_source=False)]
     assert groups == ["object, sources never trained on", "object"]
+
+
+def test_close_ups_are_the_upper_parts_of_people_who_stand(pool: Pool, picture) -> None:
+    alpha = np.zeros((300, 200), np.uint8)
+    alpha[30:270, 70:130] = 255
+    photo = picture("images", "ccp", True, 1)
+    person = replace(photo, row=replace(photo.row, kind="person"), alpha=alpha)
+    person = replace(person, rgb=np.zeros((300, 200, 3), np.uint8))
+    pool.photos["ccp"] = [person, replace(person, row=photo.row)]  # the second is a thing
+    first, again = list(close_ups(pool)), list(close_ups(pool))
+    assert [case.group for case in first] == ["person, close-up of one above"]
+    assert np.array_equal(first[0].truth, again[0].truth)
+    assert first[0].truth[-1].any()
+    assert first[0].truth.shape == first[0].rgb.shape[:2]
 
 
 def test_composites_are_the_same_every_time_and_empties_have_no_truth(pool: Pool) -> None:
