@@ -184,10 +184,19 @@ def fit_within(image: U8, side_max: int) -> U8:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def extent(inside: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom in px of where (H, W) is True, the last two outside; or None."""
+    columns, rows = np.nonzero(inside.any(axis=0))[0], np.nonzero(inside.any(axis=1))[0]
+    if len(columns) == 0:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def crop_to_subject(rgb: U8, alpha: U8) -> tuple[U8, U8]:
     """Both cropped to the box where alpha is above 8 of 255; unchanged where nothing is."""
-    ys, xs = np.nonzero(alpha > 8)
-    if len(ys) == 0:
+    found = extent(alpha > 8)
+    if found is None:
         return rgb, alpha
-    box = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
+    left, top, right, bottom = found
+    box = (slice(top, bottom), slice(left, right))
     return np.ascontiguousarray(rgb[box]), np.ascontiguousarray(alpha[box])

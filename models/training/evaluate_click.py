@@ -21,7 +21,7 @@ import onnxruntime as ort
 
 from kernels import cpu
 from models.training.composite import Mix
-from models.training.data import U8, Pool, load_pool, open_folder, read_manifest, select
+from models.training.data import U8, Pool, extent, load_pool, open_folder, read_manifest, select
 from models.training.metrics import Alpha, iou, mae
 from models.training.prompts import Box, Click, draw_maps, next_click
 from models.training.scenes import SceneSampler
@@ -88,12 +88,9 @@ def play(model: ClickModel, features: dict[str, Alpha], truth: Alpha) -> list[Al
 
 def box_of(truth: Alpha) -> Box:
     """The subject's box, as a careful user draws it; the whole picture where there is none."""
-    inside = truth >= 0.5
-    ys, xs = np.nonzero(inside.any(axis=1))[0], np.nonzero(inside.any(axis=0))[0]
-    if len(ys) == 0:
-        return Box(0.0, 0.0, 1.0, 1.0)
     h, w = truth.shape
-    return Box(xs[0] / w, ys[0] / h, (xs[-1] + 1) / w, (ys[-1] + 1) / h)
+    left, top, right, bottom = extent(truth >= 0.5) or (0, 0, w, h)
+    return Box(left / w, top / h, right / w, bottom / h)
 
 
 def photos(pool: Pool, side: int) -> Iterator[Case]:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.training.data import extent
+
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -97,8 +99,9 @@ def depth_inside(region: NDArray[np.bool_]) -> F32:
 def rough_box(rng: Rng, region: NDArray[np.bool_]) -> Box:
     """The region's box with each side moved by up to a tenth of its length."""
     h, w = region.shape
-    xs, ys = np.nonzero(region.any(axis=0))[0], np.nonzero(region.any(axis=1))[0]
-    left, right, top, bottom = xs[0] / w, (xs[-1] + 1) / w, ys[0] / h, (ys[-1] + 1) / h
+    found = extent(region)
+    assert found is not None  # a subject that is asked for has pixels
+    left, top, right, bottom = np.array(found) / (w, h, w, h)
     move = rng.uniform(-0.05, 0.1, 4) * np.array([right - left, bottom - top] * 2)
     return Box(
         max(0.0, float(left - move[0])),

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from vtkmodules import vtkRenderingOpenGL2  # noqa: F401 - registers what draws
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImport import vtkOBJImporter
@@ -30,9 +29,9 @@ from vtkmodules.vtkRenderingCore import (
 )
 
 from models.training.cutout_folder import source_parser, wanted, write_manifest
+from models.training.data import U8, extent
 
 Rng = np.random.Generator
-U8 = NDArray[np.uint8]
 
 FRAME_PX = 1152  # rendered at three times the size, so that edges are averages of nine samples
 SIDE_PX = 384
@@ -150,11 +149,11 @@ def look_at(rng: Rng, renderer: vtkRenderer, bounds: Sequence[float]) -> None:
 
 def cut_out(rgba: U8) -> U8 | None:
     """The rendered thing alone, averaged down to `SIDE_PX`; its colours come premultiplied."""
-    ys, xs = np.nonzero(rgba[..., 3] > 8)
-    if len(ys) == 0:
+    found = extent(rgba[..., 3] > 8)
+    if found is None:
         return None
-    thing = rgba[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
-    h, w = thing.shape[:2]
+    left, top, right, bottom = found
+    thing, h, w = rgba[top:bottom, left:right], bottom - top, right - left
     scale = SIDE_PX / max(h, w)
     size = (round(w * scale), round(h * scale))
     covered = float((thing[..., 3] > 127).mean())

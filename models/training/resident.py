@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.training.composite import Mix, shares
-from models.training.data import Picture, Pool
+from models.training.data import Picture, Pool, extent
 from models.training.subject import cut_sides
 from models.training.view import stretch
 
@@ -111,8 +111,5 @@ def shelf(
 
 def subject_box(alpha: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> list[float]:
     """Left, top, right and bottom of alpha > 127 in shares of the side; the whole without any."""
-    columns, rows = np.nonzero(alpha.max(axis=0) > 127)[0], np.nonzero(alpha.max(axis=1) > 127)[0]
-    if len(columns) == 0:
-        return [0.0, 0.0, 1.0, 1.0]
-    side = float(alpha.shape[0])
-    return [columns[0] / side, rows[0] / side, (columns[-1] + 1) / side, (rows[-1] + 1) / side]
+    side = alpha.shape[0]
+    return [edge / side for edge in extent(alpha > 127) or (0, 0, side, side)]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.data import U8, Picture
+from models.training.data import U8, Picture, extent
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -95,18 +95,19 @@ def close_up(rng: Rng, photo: Picture) -> Picture | None:
     if photo.alpha is None:
         return None
     inside = photo.alpha > 127
-    columns, rows = np.nonzero(inside.any(axis=0))[0], np.nonzero(inside.any(axis=1))[0]
-    if len(columns) == 0:
+    found = extent(inside)
+    if found is None:
         return None
-    tall, wide = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    left, top, right, bottom = found
+    tall, wide = bottom - top, right - left
     if tall < TALL * wide or tall * CLOSE[1] < CLOSE_PX:
         return None
     least = max(CLOSE[0], CLOSE_PX / tall)
     kept = tall * float(np.exp(rng.uniform(np.log(least), np.log(CLOSE[1]))))
     above, aspect = rng.uniform(0.02, 0.3), rng.uniform(0.6, 1.6)
-    y0, y1 = max(0, int(rows[0] - above * kept)), int(rows[0] + kept)
+    y0, y1 = max(0, int(top - above * kept)), int(top + kept)
     width = aspect * (y1 - y0)
-    middle = float(np.nonzero(inside[rows[0] : y1])[1].mean()) + rng.uniform(-0.2, 0.2) * width
+    middle = float(np.nonzero(inside[top:y1])[1].mean()) + rng.uniform(-0.2, 0.2) * width
     x0, x1 = max(0, int(middle - width / 2)), min(photo.alpha.shape[1], int(middle + width / 2))
     return replace(photo, rgb=photo.rgb[y0:y1, x0:x1], alpha=photo.alpha[y0:y1, x0:x1])
 
@@ -119,11 +120,11 @@ def beside(rng: Rng, photo: Picture) -> Picture | None:
     if photo.alpha is None:
         return None
     seen = photo.alpha > 8
-    columns, rows = np.nonzero(seen.any(axis=0))[0], np.nonzero(seen.any(axis=1))[0]
-    if len(columns) == 0:
+    found = extent(seen)
+    if found is None:
         return None
     h, w = seen.shape
-    left, right, top, bottom = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    left, top, right, bottom = found
     strips = [(0, h, 0, left), (0, h, right, w), (0, top, 0, w), (bottom, h, 0, w)]
     wide = [s for s in strips if min(s[1] - s[0], s[3] - s[2]) >= OUTSIDE_PX]
     if not wide:
