@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from models.training.data import U8, Picture, Pool
 from models.training.ground import cast_shadow, flat_ground, floor_shadow, studio_ground
 from models.training.jitter import blur, degrade, recolour
-from models.training.subject import Layer, from_cutout, from_photo, lift, match_light, place
+from models.training.subject import (
+    CUT_BELOW,
+    NEARER,
+    Layer,
+    from_cutout,
+    from_photo,
+    lift,
+    match_light,
+    place,
+)
 from models.training.view import beside, close_up, random_view
 
 F32 = NDArray[np.float32]
@@ -128,6 +137,8 @@ class Sampler:
         """A cut-out or a masked photo's subject, somewhere in the frame at `scale` of it."""
         if self.cutout_sources and rng.random() >= self.mix.lifted:
             cutout = draw(rng, self.pool.cutouts, self.cutout_sources)
+            if cutout.row.is_bust:
+                return place(rng, from_cutout(cutout), side, scale * NEARER, CUT_BELOW)
             return place(rng, from_cutout(cutout), side, scale)
         photo = self.photo(rng, self.lifted_sources)
         layer, cuts = from_photo(rng, photo)

@@ -20,11 +20,14 @@ SUFFIXES = {".png", ".webp"}
 
 
 def write_manifest(
-    data: Path, cutouts: Iterable[tuple[str, str]], about: argparse.Namespace
+    data: Path,
+    cutouts: Iterable[tuple[str, str]],
+    about: argparse.Namespace,
+    kind: str = "cutout-object",
 ) -> int:
     """Writes `manifest.csv` for cut-outs, each a name and a place of origin; returns how many."""
     rows = [
-        [name, "cutout-object", "train", about.repo, path, about.licence, 1, "", about.tier]
+        [name, kind, "train", about.repo, path, about.licence, 1, "", about.tier]
         for name, path in cutouts
     ]
     with (data / "manifest.csv").open("w", newline="", encoding="utf-8") as out_file:

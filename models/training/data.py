@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
 Folder = Path | zipfile.Path  # the same reading methods on both
+BUST = "cutout-bust"  # a row's kind
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Row:
     def prefix(self) -> str:
         """The source's short name: `images/ecssd_00001.jpg` gives `ecssd`."""
         return Path(self.file).stem.split("_")[0]
+
+    @property
+    def is_bust(self) -> bool:
+        """True for a cut-out of a head and shoulders, which a frame cuts below."""
+        return self.kind == BUST
 
     @property
     def has_mask(self) -> bool:

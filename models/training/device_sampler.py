@@ -135,7 +135,14 @@ class DeviceSampler:
         alpha = soften(alpha, 0.8)  # a mask's hard edge, feathered
         if len(cut):
             chosen = dice.draw(cut)
-            grid = place_grid(dice, side, cut.box[chosen], cut.aspect[chosen], small=small)
+            grid = place_grid(
+                dice,
+                side,
+                cut.box[chosen],
+                cut.aspect[chosen],
+                small=small,
+                bust=~cut.whole[chosen],
+            )
             cut_rgb, cut_alpha = look(cut, chosen, grid, outside="zeros")
             pick = lifted.view(-1, 1, 1, 1)
             rgb, alpha = torch.where(pick, rgb, cut_rgb), torch.where(pick, alpha, cut_alpha)

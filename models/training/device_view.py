@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from models.training.device_jitter import Dice
 from models.training.resident import Shelf
+from models.training.subject import HEADROOM, NEARER
 from models.training.view import CLOSE, CLOSE_PX, OUTSIDE_PX, TALL
 
 
@@ -28,9 +29,16 @@ def view_grid(dice: Dice, side: int) -> Tensor:
     return affine_grid((zx * flip, zy), (x, y), turn, side)
 
 
-def place_grid(dice: Dice, side: int, box: Tensor, aspect: Tensor, *, small: bool) -> Tensor:
-    """Grids that put each picture's subject box (N, 4) into the frame at a random scale."""
+def place_grid(
+    dice: Dice, side: int, box: Tensor, aspect: Tensor, *, small: bool, bust: Tensor | None = None
+) -> Tensor:
+    """Grids that put each picture's subject box (N, 4) into the frame at a random scale.
+
+    `bust` (N,) says which subjects the frame's lower edge cuts, as `subject.place` puts them.
+    """
     scale = dice.between(0.2, 0.6) if small else dice.between(0.3, 1.1)
+    if bust is not None:
+        scale = torch.where(bust, scale * NEARER, scale)
     width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
     jitter = dice.between(-0.35, 0.35).exp()
     w, h = width * aspect * jitter, height / jitter  # in units of the picture's own height
@@ -41,7 +49,12 @@ def place_grid(dice: Dice, side: int, box: Tensor, aspect: Tensor, *, small: boo
     x = box[:, 0] + box[:, 2] - 1 + zx * reach * dice.between(-1, 1)
     y = box[:, 1] + box[:, 3] - 1 + zy * reach * dice.between(-1, 1)
     flip = torch.where(dice.chance(0.5), -1.0, 1.0)
-    return affine_grid((zx * flip, zy), (x, y), dice.between(-0.3, 0.3), side)
+    turn = dice.between(-0.3, 0.3)
+    if bust is not None:
+        low, high = 2 * box[:, 3] - 1 - zy, 2 * box[:, 1] - 1 + zy * (1 - 2 * HEADROOM)
+        y = torch.where(bust, torch.minimum(low, high), y)
+        turn = torch.where(bust, 0.0, turn)
+    return affine_grid((zx * flip, zy), (x, y), turn, side)
 
 
 def close_grid(dice: Dice, shelf: Shelf, picks: Tensor, side: int) -> tuple[Tensor, Tensor]:

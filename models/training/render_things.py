@@ -59,26 +59,34 @@ def render(rng: Rng, obj: Path) -> U8 | None:
         return None
     light(rng, renderer)
     look_at(rng, renderer, bounds)
+    return cut_out(grab(window))
+
+
+def grab(window: vtkRenderWindow) -> U8:
+    """Renders a window and ends it: RGBA (H, W, 4) with premultiplied colours."""
     window.Render()
-    grab = vtkWindowToImageFilter()
-    grab.SetInput(window)
-    grab.SetInputBufferTypeToRGBA()
-    grab.ReadFrontBufferOff()
-    grab.Update()
-    image = grab.GetOutput()
+    reader = vtkWindowToImageFilter()
+    reader.SetInput(window)
+    reader.SetInputBufferTypeToRGBA()
+    reader.ReadFrontBufferOff()
+    reader.ShouldRerenderOff()
+    reader.Update()
+    image = reader.GetOutput()
     width, height, _ = image.GetDimensions()
     rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, 4)[::-1]
     window.Finalize()
-    return cut_out(np.ascontiguousarray(rgba))
+    return np.ascontiguousarray(rgba)
 
 
-def stage() -> tuple[vtkRenderWindow, vtkRenderer]:
+def stage(
+    size_px: tuple[int, int] = (FRAME_PX, FRAME_PX),
+) -> tuple[vtkRenderWindow, vtkRenderer]:
     """An empty window off screen, black and transparent, that blends glass in the right order."""
     window, renderer = vtkRenderWindow(), vtkRenderer()
     window.SetOffScreenRendering(1)
     window.SetAlphaBitPlanes(1)
     window.SetMultiSamples(0)
-    window.SetSize(FRAME_PX, FRAME_PX)
+    window.SetSize(*size_px)
     window.AddRenderer(renderer)
     renderer.SetBackground(0.0, 0.0, 0.0)
     renderer.SetBackgroundAlpha(0.0)

@@ -96,8 +96,10 @@ def shelf(
         if picture.alpha is not None:
             rgba[index, 3] = stretch(picture.alpha, side)
             box[index] = subject_box(rgba[index, 3])
-            # a cut-out ends at its own edge, which is no photo's frame
-            if picture.row.folder == "images":
+            # a cut-out ends at its own edge, which is no photo's frame, but for a bust
+            if picture.row.is_bust:
+                whole[index] = False
+            elif picture.row.folder == "images":
                 cuts = cut_sides(picture.alpha)
                 whole[index] = not (cuts.left or cuts.top or cuts.right or cuts.bottom)
     return Shelf(

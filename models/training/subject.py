@@ -18,6 +18,8 @@ from models.training.jitter import blur
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
 
+HEADROOM = 0.03  # of the frame, over a subject that its lower edge cuts
+NEARER = 1.25  # scale of a bust against that of other cut-outs
 TOUCHES = 0.04  # of a side's length under the subject: then the frame cut the subject there
 
 
@@ -45,6 +47,7 @@ class Cuts:
 
 
 NO_CUTS = Cuts()
+CUT_BELOW = Cuts(bottom=True)
 
 
 def lift(rng: Rng, rgb: F32, mask: F32) -> Layer:
@@ -98,7 +101,8 @@ def from_photo(rng: Rng, photo: Picture) -> tuple[Layer, Cuts]:
 def place(rng: Rng, layer: Layer, side: int, scale: float, cuts: Cuts = NO_CUTS) -> Layer:
     """The layer scaled to `scale` of a square frame, turned, its centre inside the frame.
 
-    A side on which the subject was cut is put on the frame's own side, where a cut is natural.
+    A side on which the subject was cut is put on the frame's own side, where a cut is natural. What
+    is cut below and higher than the frame keeps its head.
     """
     rgba = np.dstack([layer.premultiplied, layer.alpha * 255.0])
     h, w = layer.alpha.shape
@@ -117,7 +121,8 @@ def place(rng: Rng, layer: Layer, side: int, scale: float, cuts: Cuts = NO_CUTS)
     if cuts != NO_CUTS:
         degrees = 0.0
         x = size[0] / 2 if left else side - size[0] / 2 if right else x
-        y = size[1] / 2 if cuts.top else side - size[1] / 2 if cuts.bottom else y
+        low = max(side - size[1] / 2, size[1] / 2 + HEADROOM * side)
+        y = size[1] / 2 if cuts.top else low if cuts.bottom else y
     turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), degrees, 1.0)
     turn[:, 2] += np.array([x - size[0] / 2, y - size[1] / 2])
     full = cv2.warpAffine(np.ascontiguousarray(rgba), turn, (side, side))

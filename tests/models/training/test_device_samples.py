@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is needed to train, not to serve")
 
-from models.training.device_jitter import Dice  # noqa: E402 - after the check for torch
+from models.training.data import BUST  # noqa: E402 - after the check for torch
+from models.training.device_jitter import Dice  # noqa: E402
 from models.training.device_sampler import DeviceSampler, look  # noqa: E402
 from models.training.device_view import (  # noqa: E402
     beside_grid,
@@ -71,6 +72,17 @@ def test_a_placed_subject_has_the_asked_size() -> None:
     area = 0.25 / share_seen(grid)
     assert float(area.min()) > 0.015
     assert float(area.max()) < 0.4
+
+
+def test_busts_on_the_device_are_cut_by_the_lower_edge_of_the_frame(picture, pool, mix) -> None:
+    bust = picture("cutouts", "bust", True, 5)
+    bust = replace(bust, row=replace(bust.row, kind=BUST), alpha=np.full((60, 80), 255, np.uint8))
+    pool.cutouts = {"bust": [bust]}
+    shares = replace(mix(0, 1, 0, 0), lifted=0.0)
+    sampler = DeviceSampler(make_resident(pool, shares, 48, CPU), shares, 1)
+    _, alpha = sampler.subject(Dice(1, 0, 64, CPU), 64, small=False)
+    assert alpha[:, 0, -1].amax(1).min() > 0.5
+    assert alpha[:, 0, 0].amax(1).max() < 0.5
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.training.composite import Sampler, edge_band, shares, targets
-from models.training.data import Picture, Pool
+from models.training.data import BUST, Picture, Pool
 from models.training.ground import floor_shadow, studio_ground
 from models.training.jitter import turn_hue
 from models.training.subject import (
@@ -60,6 +60,28 @@ def test_a_subject_cut_by_its_photo_stands_on_the_frame_s_own_side() -> None:
         alpha = place(rng, solid, 96, 0.5, Cuts(bottom=True)).alpha
         assert alpha[-1].max() > 0.9
         assert alpha[0].max() == 0.0
+
+
+def test_a_subject_that_is_higher_than_the_frame_keeps_its_head() -> None:
+    stripes = np.ones((80, 40, 3), np.float32) * np.linspace(255, 0, 80)[:, None, None]
+    tall = Layer(stripes.astype(np.float32), np.ones((80, 40), np.float32))
+    for seed in range(20):
+        placed = place(np.random.default_rng(seed), tall, 96, 1.5, Cuts(bottom=True))
+        rows = np.nonzero(placed.alpha.max(axis=1) > 0.5)[0]
+        assert rows[0] <= 96 * 0.5
+        assert rows[-1] == 95
+        assert placed.premultiplied[rows[1]].max() > 200  # its upper end is there
+
+
+def test_busts_are_cut_by_the_lower_edge_of_the_frame(picture, pool: Pool, mix) -> None:
+    bust = picture("cutouts", "bust", True, 5)
+    bust = replace(bust, row=replace(bust.row, kind=BUST), alpha=np.full((60, 80), 255, np.uint8))
+    pool.cutouts = {"bust": [bust]}
+    sampler = Sampler(pool, replace(mix(0, 1, 0, 0), lifted=0.0), seed=3)
+    for number in range(20):
+        _, maps = sampler.sample(number, 64)
+        assert maps[-1, :, 0].max() > 200
+        assert maps[0, :, 0].max() == 0
 
 
 def test_cut_sides_are_those_where_the_mask_meets_the_frame() -> None:
