@@ -1,8 +1,9 @@
-"""The data folder made small enough to carry to a lent machine: one zip of the same form.
+"""All that a run trains on, made small enough to carry to a lent machine: one zip of a folder.
 
-Run by a person: `python -m models.training.pack --data ../shared/data --out PACK.zip
---limit-mib 60`. `train.py --data PACK.zip` then reads it like the folder. It carries the wanted
-tiers' pictures at the best size and quality that fit, the val photos for the curve, nothing else.
+Run by a person: `python -m models.training.pack --data ../shared/data [--more FOLDER ...]
+[--seen FOLDER] --out PACK.zip --limit-mib 60`. `train.py --data PACK.zip` then reads it like the
+folder, further folders and masks by eye included. It carries the wanted tiers' pictures at the best
+size and quality that fit, the val photos for the curve, nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from models.training.data import (
     Row,
     fit_within,
     load_picture,
+    mask_of,
     open_folder,
     read_manifest,
     select,
@@ -45,10 +47,57 @@ class Rung:
 LADDER = (Rung(384, 85), Rung(352, 80), Rung(320, 80), Rung(288, 75), Rung(256, 75), Rung(224, 70))
 
 
-def wanted_rows(rows: Sequence[Row], tiers: Sequence[str]) -> list[Row]:
-    """The train split, and of the val split the photos with masks."""
-    val = [row for row in select(rows, "val", tiers) if row.has_mask]
-    return [*select(rows, "train", tiers), *val]
+@dataclass(frozen=True)
+class Entry:
+    """A row of a folder, and the row as which it is carried, perhaps with a mask by eye (H, W)."""
+
+    data: Folder
+    row: Row
+    carried: Row
+    mask: U8 | None = None
+
+    def picture(self) -> Picture:
+        """What is carried, decoded, at the size of the best rung."""
+        picture = load_picture(self.data, self.row, LADDER[0].side_px)
+        alpha = picture.alpha if self.mask is None else self.mask
+        return replace(picture, row=self.carried, alpha=alpha)
+
+
+def entries(
+    data: Folder, tiers: Sequence[str], more: Sequence[Folder] = (), seen: Path | None = None
+) -> list[Entry]:
+    """The train split, that of further folders, and of the val split the photos with masks.
+
+    Raises ValueError where two folders hold a picture of one name.
+    """
+    rows = read_manifest(data)
+    own = [Entry(data, row, row) for row in select(rows, "train", tiers)]
+    if seen:
+        own = [entry for plain in own for entry in with_mask(plain, seen)]
+    own += [Entry(data, row, row) for row in select(rows, "val", tiers) if row.has_mask]
+    names = {entry.row.file for entry in own}
+    for folder in more:
+        added = [Entry(folder, r, r) for r in select(read_manifest(folder), "train", tiers)]
+        twice = names & {entry.row.file for entry in added}
+        if twice:
+            raise ValueError(f"{folder} holds {min(twice)}, and so does a folder before it")
+        names |= {entry.row.file for entry in added}
+        own += added
+    return own
+
+
+def with_mask(entry: Entry, seen: Path) -> list[Entry]:
+    """What `eye_masks.add_seen` makes of a row: it and itself with a mask, or a ground."""
+    row = entry.row
+    if row.folder != "images" or row.has_mask:
+        return [entry]
+    mask = mask_of(load_picture(entry.data, row, LADDER[0].side_px), seen)
+    if mask is None:
+        return [entry]
+    if not mask.any():
+        ground = replace(row, file=f"backgrounds/{Path(row.file).name}")
+        return [replace(entry, carried=ground)]
+    return [entry, Entry(entry.data, row, replace(row, has_gt="1"), mask)]
 
 
 def packed_files(picture: Picture, rung: Rung) -> dict[str, bytes]:
@@ -89,42 +138,43 @@ def manifest_text(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def write_pack(data: Folder, rows: Sequence[Row], rung: Rung, out_path: Path) -> int:
+def write_pack(wanted: Sequence[Entry], rung: Rung, out_path: Path) -> int:
     """Writes the zip and returns its size in bytes."""
     with zipfile.ZipFile(out_path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("manifest.csv", manifest_text(rows))
-        for row in rows:
-            picture = load_picture(data, row, rung.side_px)
-            for name, content in packed_files(picture, rung).items():
-                archive.writestr(name, content)
+        archive.writestr("manifest.csv", manifest_text([entry.carried for entry in wanted]))
+        written: set[str] = set()
+        for entry in wanted:
+            files = packed_files(entry.picture(), rung)
+            for name in files.keys() - written:  # a photo with a mask by eye is there twice
+                archive.writestr(name, files[name])
+            written |= files.keys()
     return out_path.stat().st_size
 
 
-def estimate_bytes(data: Folder, rows: Sequence[Row], rung: Rung) -> int:
+def estimate_bytes(wanted: Sequence[Entry], rung: Rung) -> int:
     """About how large the pack would be, from every twentieth picture."""
-    sample = rows[::20]
+    sample = wanted[::20]
     total = 0
-    for row in sample:
-        files = packed_files(load_picture(data, row, rung.side_px), rung)
+    for entry in sample:
+        files = packed_files(entry.picture(), rung)
         total += sum(len(content) + 2 * len(name) + 120 for name, content in files.items())
-    return total * len(rows) // max(1, len(sample))
+    return total * len(wanted) // max(1, len(sample))
 
 
-def pack(data: Folder, tiers: Sequence[str], limit_bytes: int, out_path: Path) -> tuple[Rung, int]:
+def pack(wanted: Sequence[Entry], limit_bytes: int, out_path: Path) -> tuple[Rung, int]:
     """Writes the best pack within the limit; returns its rung and its size.
 
     Raises ValueError when even the smallest rung is too large.
     """
-    rows = wanted_rows(read_manifest(data), tiers)
     for rung in LADDER:
-        if estimate_bytes(data, rows, rung) > 1.03 * limit_bytes:
+        if estimate_bytes(wanted, rung) > 1.03 * limit_bytes:
             continue
-        size = write_pack(data, rows, rung, out_path)
+        size = write_pack(wanted, rung, out_path)
         if size <= limit_bytes:
             return rung, size
     out_path.unlink(missing_ok=True)
     raise ValueError(
-        f"{len(rows)} pictures do not fit {limit_bytes / MIB:.0f} MiB even at "
+        f"{len(wanted)} pictures do not fit {limit_bytes / MIB:.0f} MiB even at "
         f"{LADDER[-1].side_px} px: take fewer tiers or a larger limit"
     )
 
@@ -133,11 +183,17 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Pack the training data into one small zip.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument(
+        "--more", type=Path, action="append", default=[], help="another data folder to carry"
+    )
+    parser.add_argument("--seen", type=Path, help="folder of masks made by eye_masks")
     parser.add_argument("--tiers", default="AB", help="letters, as in AB")
     parser.add_argument("--limit-mib", type=float, default=60.0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    rung, size = pack(open_folder(args.data), args.tiers, int(args.limit_mib * MIB), args.out)
+    more = [open_folder(folder) for folder in args.more]
+    wanted = entries(open_folder(args.data), args.tiers, more, args.seen)
+    rung, size = pack(wanted, int(args.limit_mib * MIB), args.out)
     print(f"{args.out}: {size / MIB:.1f} MiB, long side {rung.side_px} px, quality {rung.quality}")
 
 

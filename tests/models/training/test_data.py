@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from models.training.data import (
+    BUST,
     Row,
     crop_to_subject,
     data_digest,
@@ -19,7 +22,8 @@ from models.training.data import (
     read_manifest,
     select,
 )
-from models.training.pack import MIB, pack
+from models.training.eye_masks import add_seen
+from models.training.pack import MIB, entries, manifest_text, pack
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -90,7 +94,7 @@ def test_a_zip_of_the_folder_is_read_like_the_folder(folder: Path, tmp_path: Pat
 
 def test_pack_keeps_wanted_tiers_and_masks_within_the_limit(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "pack.zip"
-    rung, size = pack(folder, "AB", MIB, out)
+    rung, size = pack(entries(folder, "AB"), MIB, out)
     assert size == out.stat().st_size <= MIB
     assert rung.side_px == 384  # so few pictures fit at the best rung
     packed = open_folder(out)
@@ -104,10 +108,39 @@ def test_pack_keeps_wanted_tiers_and_masks_within_the_limit(folder: Path, tmp_pa
     assert pool.cutouts["noto"][0].rgb.shape[:2] == (150, 200)
 
 
+def test_pack_carries_further_folders_and_masks_by_eye(folder: Path, tmp_path: Path) -> None:
+    more, seen, out = tmp_path / "more", tmp_path / "seen", tmp_path / "pack.zip"
+    (more / "cutouts").mkdir(parents=True)
+    seen.mkdir()
+    row = next(row for row in read_manifest(folder) if row.prefix == "noto")
+    added = replace(row, file="cutouts/bust_1.webp", kind=BUST)
+    (more / "manifest.csv").write_text(manifest_text([added]), encoding="utf-8")
+    shutil.copyfile(folder / row.file, more / added.file)
+    plain = next(row for row in read_manifest(folder) if row.prefix == "inet")
+    height, width = load_picture(folder, plain, 384).rgb.shape[:2]
+    for mask, held in ((255, ["ecssd", "inet"]), (0, ["ecssd"])):
+        cv2.imwrite(
+            str(seen / f"{Path(plain.file).stem}.png"), np.full((height, width), mask, np.uint8)
+        )
+        pack(entries(folder, "AB", [more], seen), MIB, out)
+        packed = open_folder(out)
+        pool = load_pool(packed, select(read_manifest(packed), "train", "AB"), 384)
+        expected = load_pool(folder, select(read_manifest(folder), "train", "AB"), 384)
+        add_seen(expected, seen)
+        assert sorted(pool.photos) == sorted(expected.photos) == held
+        assert (len(pool.plain), len(pool.backgrounds)) == (
+            len(expected.plain),
+            len(expected.backgrounds),
+        )
+        assert pool.cutouts["bust"][0].row.is_bust
+    with pytest.raises(ValueError, match="and so does a folder before it"):
+        entries(folder, "AB", [more, more])
+
+
 def test_pack_that_cannot_fit_says_so_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "pack.zip"
     with pytest.raises(ValueError, match="do not fit"):
-        pack(folder, "AB", 1000, out)
+        pack(entries(folder, "AB"), 1000, out)
     assert not out.exists()
 
 
