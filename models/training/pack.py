@@ -37,14 +37,22 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Rung:
-    """One size and quality: the long side in pixels, JPEG and WebP quality of 100."""
+    """One size and quality: the long side in pixels, WebP quality of 100."""
 
     side_px: int
     quality: int
 
 
 # from best to smallest; the first that fits is taken
-LADDER = (Rung(384, 85), Rung(352, 80), Rung(320, 80), Rung(288, 75), Rung(256, 75), Rung(224, 70))
+LADDER = (
+    Rung(384, 85),
+    Rung(352, 80),
+    Rung(320, 80),
+    Rung(288, 75),
+    Rung(256, 75),
+    Rung(256, 60),
+    Rung(224, 60),
+)
 
 
 @dataclass(frozen=True)
@@ -71,17 +79,19 @@ def entries(
     Raises ValueError where two folders hold a picture of one name.
     """
     rows = read_manifest(data)
-    own = [Entry(data, row, row) for row in select(rows, "train", tiers)]
+    own = [Entry(data, row, as_webp(row)) for row in select(rows, "train", tiers)]
     if seen:
         own = [entry for plain in own for entry in with_mask(plain, seen)]
-    own += [Entry(data, row, row) for row in select(rows, "val", tiers) if row.has_mask]
-    names = {entry.row.file for entry in own}
+    val = [row for row in select(rows, "val", tiers) if row.has_mask]
+    own += [Entry(data, row, as_webp(row)) for row in val]
+    names = {entry.carried.file for entry in own}
     for folder in more:
-        added = [Entry(folder, r, r) for r in select(read_manifest(folder), "train", tiers)]
-        twice = names & {entry.row.file for entry in added}
+        rows = select(read_manifest(folder), "train", tiers)
+        added = [Entry(folder, row, as_webp(row)) for row in rows]
+        twice = names & {entry.carried.file for entry in added}
         if twice:
             raise ValueError(f"{folder} holds {min(twice)}, and so does a folder before it")
-        names |= {entry.row.file for entry in added}
+        names |= {entry.carried.file for entry in added}
         own += added
     return own
 
@@ -95,9 +105,14 @@ def with_mask(entry: Entry, seen: Path) -> list[Entry]:
     if mask is None:
         return [entry]
     if not mask.any():
-        ground = replace(row, file=f"backgrounds/{Path(row.file).name}")
-        return [replace(entry, carried=ground)]
-    return [entry, Entry(entry.data, row, replace(row, has_gt="1"), mask)]
+        name = Path(entry.carried.file).name
+        return [replace(entry, carried=replace(entry.carried, file=f"backgrounds/{name}"))]
+    return [entry, replace(entry, carried=replace(entry.carried, has_gt="1"), mask=mask)]
+
+
+def as_webp(row: Row) -> Row:
+    """The row with the name that its file has in a pack."""
+    return replace(row, file=Path(row.file).with_suffix(".webp").as_posix())
 
 
 def packed_files(picture: Picture, rung: Rung) -> dict[str, bytes]:
@@ -105,13 +120,13 @@ def packed_files(picture: Picture, rung: Rung) -> dict[str, bytes]:
     row = picture.row
     rgb = fit_within(picture.rgb, rung.side_px)
     alpha = None if picture.alpha is None else fit_within(picture.alpha, rung.side_px)
-    webp, jpeg = cv2.IMWRITE_WEBP_QUALITY, cv2.IMWRITE_JPEG_QUALITY
+    how = [cv2.IMWRITE_WEBP_QUALITY, rung.quality]
     if row.folder == "cutouts" and alpha is not None:
         rgba = np.dstack([rgb[..., ::-1], alpha])
         # a transparent frame: WebP drops the alpha of a picture that is opaque all over
         framed = cv2.copyMakeBorder(rgba, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
-        return {row.file: encoded(".webp", framed, [webp, rung.quality])}
-    files = {row.file: encoded(".jpg", rgb[..., ::-1], [jpeg, rung.quality])}
+        return {row.file: encoded(".webp", framed, how)}
+    files = {row.file: encoded(".webp", rgb[..., ::-1], how)}
     if alpha is not None:
         # 16 levels: hard masks shrunk need no more, and the file halves
         coarse = np.asarray(np.round(alpha / 17.0) * 17.0, np.uint8)
