@@ -1,6 +1,6 @@
 """The memory of one batch in flight, and all that is queued for it, from pictures to alphas.
 
-Made by `models.device_model`, driven by `server.device_pipeline`: a job table, the network's input
+Made by `models.device_model`, driven by `server.device_runs`: a job table, the network's input
 and output and the alphas, at addresses that never change, so that preparing, the engine and the
 activation can be recorded once for each batch size and replayed as a CUDA graph.
 

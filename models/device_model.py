@@ -63,6 +63,10 @@ class DeviceModel:
             for _ in range(BATCHES_IN_FLIGHT)
         ]
 
+    def cell_px(self, width: int, height: int) -> float:
+        """Pixels of a picture along one pixel of the alpha."""
+        return max(width / self.alpha_width, height / self.alpha_height)
+
     @property
     def max_batch(self) -> int:
         """Most images in one run."""

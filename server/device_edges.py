@@ -3,7 +3,7 @@
     network's alpha -> source size -> guided refinement -> the subject's colours -> cut-out or
     composite
 
-Called by `server.device_pipeline` in the place of its one pass over the picture. What else
+Called by `server.device_runs` in the place of its one pass over the picture. What else
 `server.finishing` does to an edge is the host's work, with the alpha that comes down.
 """
 

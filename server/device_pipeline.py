@@ -10,25 +10,19 @@ kernels are `kernels.cuda`'s; the tests run all of this on the CPU with a device
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda import finish
-from kernels.device import DeviceError, DeviceLost
-from kernels.image import job_struct
-from kernels.letterbox import place
+from kernels.device import DeviceError
 from kernels.statistics import HEADER_BYTES, read_statistics
-from kernels.transfer import to_device, to_host
-from models.device_batch import DTYPES, DeviceBatch
+from kernels.transfer import to_device
 from models.device_model import DeviceModel
 from models.errors import EngineFailed
 from models.prepared_tensor import PreparedTensor
@@ -40,9 +34,10 @@ from server.cuda_memory.ranges import DeviceSource
 from server.device_image import DeviceOpened, wanted_of
 from server.device_intake import Found as FoundPicture
 from server.device_intake import Intake, JpegDecoder
+from server.device_runs import DeviceRuns
 from server.device_sharing import CallersMemory
 from server.device_slots import Slot, SlotRing
-from server.device_streams import DeviceStreams, Frames
+from server.device_streams import DeviceStreams
 from server.finishing import DEVICE_DEFAULTS, Plan, plan
 from server.finishing import finish as finish_on_host
 from server.job import (
@@ -68,8 +63,8 @@ class DevicePipeline:
         limits: of the images it takes.
         jpeg: decodes JPEG on the device where it can; None: all are decoded on the CPU.
         keep_bytes: device memory that slots may keep for the next images.
-        on_launch: told of every run whether it was the replay of a graph.
-        on_lost: told when the device does nothing any more; from the thread that found out.
+        on_launch: see `DeviceRuns`.
+        on_lost: see `DeviceRuns`.
     """
 
     def __init__(
@@ -85,8 +80,6 @@ class DevicePipeline:
         self.model = model
         self.limits = limits
         self._device = model.device
-        self._on_launch = on_launch
-        self._on_lost = on_lost
         self._device.use()
         self._device.load(*finish.KERNELS, *device_edges.KERNELS)
         # As many as fill the batches in flight, and one batch more that is being decoded.
@@ -94,14 +87,13 @@ class DevicePipeline:
             self._device, (model.max_concurrent_runs + 1) * model.max_batch, keep_bytes
         )
         self._uploads = self._device.new_stream()
-        self._downloads = self._device.new_stream()
         self._intake = Intake(self._device, limits, jpeg)
-        self._streams = DeviceStreams(model, self._slots.trim)
         self._callers = CallersMemory(self._device, limits)
+        self._streams = DeviceStreams(model, self._slots.trim)
+        self._runs = DeviceRuns(
+            model, self._streams, self._callers, on_launch=on_launch, on_lost=on_lost
+        )
         self._uploading = threading.Lock()
-        self._launching = threading.Lock()
-        self._batches = deque(model.batches)
-        self._turns = threading.Semaphore(len(model.batches))
 
     @property
     def seats(self) -> int:
@@ -153,7 +145,7 @@ class DevicePipeline:
         wanted = wanted_of(planned, found.width, found.height, is_cut_out=is_cut_out)
         seat.reserve_output(wanted.nbytes)
         if wanted.edges is not None:
-            cell_px = self._cell_px(found.width, found.height)
+            cell_px = self.model.cell_px(found.width, found.height)
             seat.reserve_scratch(device_edges.scratch_bytes(found.width, found.height, cell_px))
         if drawing is None and not found.is_there:
             host, address = seat.input
@@ -187,9 +179,7 @@ class DevicePipeline:
         if not asked:
             return [None] * len(batch)
         self._device.use()
-        with self._watched(), self._turns:
-            frames = self._streams.frames(asked)
-            self._compute(asked, frames)
+        frames = self._runs.run(asked)
         for opened in asked:
             if opened.counted()["not_finite"].any():
                 raise EngineFailed(
@@ -203,32 +193,8 @@ class DevicePipeline:
         """See `server.pipeline.Pipeline`; raises as `run`. Answers that go to device memory are
         there, and undefined here.
         """
-        prepared = [
-            each if isinstance(each, PreparedTensor) else PreparedTensor(each) for each in batch
-        ]
-        device, stream = self._device, self.model.stream
-        device.use()
-        with self._watched(), self._turns:
-            with self._launching:
-                buffers = self._batches.popleft()
-                try:
-                    came, answer = buffers.enqueue_tensors(prepared, stream)
-                    done = device.new_event()
-                    device.record(done, stream)
-                except BaseException:
-                    with contextlib.suppress(DeviceError):
-                        device.synchronize(stream)
-                    self._batches.append(buffers)
-                    raise
-            try:
-                device.synchronize(done)
-            finally:
-                self._batches.append(buffers)
-        del came  # not before the copy out of it is done
-        spec = self.model.engine.output
-        raw = answer.array.view(DTYPES[spec.element]).reshape(len(batch), *spec.shape)
-        copied: NDArray[np.float32] = raw.astype(np.float32)  # page-locked memory goes back
-        return copied
+        self._device.use()
+        return self._runs.run_tensors(batch)
 
     def close(self, opened: DeviceOpened, answer: None, options: Options) -> Outcome:
         """The result, encoded out of the slot's page-locked memory; where it was to go to a
@@ -295,7 +261,7 @@ class DevicePipeline:
             alpha_u8,
             own_alpha,
             wanted,
-            cell_px=self._cell_px(opened.width, opened.height),
+            cell_px=self.model.cell_px(opened.width, opened.height),
             check=opened.check,
             limits=self.limits,
         )
@@ -324,94 +290,10 @@ class DevicePipeline:
         """Waits for the copies under way; the pipeline is not used any more."""
         try:
             self._device.use()
-            mine = (self._intake.stream, self._callers.stream, self._uploads, self._downloads)
-            for stream in mine:
+            mine = (self._intake.stream, self._callers.stream, self._uploads)
+            for stream in (*mine, self._runs.downloads):
                 self._device.synchronize(stream)
         finally:
-            self._batches.clear()
+            self._runs.forget()
             self._streams.forget()
             self._slots.trim()
-
-    def _compute(self, batch: list[DeviceOpened], frames: Frames) -> None:
-        """Launches everything for a batch and waits for its results."""
-        with self._launching:
-            buffers = self._batches.popleft()
-            try:
-                self._launch(batch, frames, buffers)
-            except BaseException:
-                # Nothing of what was queued before the mistake may run into the next batch.
-                with contextlib.suppress(DeviceError):  # the first error is the one to tell
-                    self._device.synchronize(self.model.stream)
-                    self._device.synchronize(self._downloads)
-                self._batches.append(buffers)
-                raise
-        try:
-            for opened in batch:
-                self._device.synchronize(opened.slot.downloaded)
-        finally:
-            self._batches.append(buffers)
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """A block whose errors show whether the device is lost."""
-        try:
-            yield
-        except DeviceError as error:
-            if isinstance(error, DeviceLost) or not self._answers():
-                self._streams.forget()
-                self._on_lost(error)
-                raise DeviceLost(f"{self._device.name} is lost: {error}") from error
-            raise
-
-    def _answers(self) -> bool:
-        """False when the device does nothing any more: after some errors every call repeats it."""
-        try:
-            self._device.synchronize(self.model.stream)
-        except DeviceError:
-            return False
-        return True
-
-    def _launch(self, batch: list[DeviceOpened], frames: Frames, buffers: DeviceBatch) -> None:
-        """Queues everything for a batch; nothing is waited for."""
-        device, model, stream = self._device, self.model, self.model.stream
-        plane = model.manifest.input
-        fit = model.manifest.fit
-        jobs = []
-        for opened in batch:
-            device.wait_for(stream, opened.slot.uploaded)
-            size = (opened.width, opened.height)
-            jobs.append(job_struct(opened.image, place(size, (plane.width, plane.height), fit)))
-        self._on_launch(buffers.enqueue(np.concatenate(jobs), stream, frames))
-        alpha_wh = (model.alpha_width, model.alpha_height)
-        for lane, opened in enumerate(batch):
-            slot = opened.slot
-            host, address = slot.output(opened.wanted.nbytes)
-            size = (opened.width, opened.height)
-            last_pass: Callable[..., None] = finish.finish
-            if opened.wanted.edges is not None:
-                cell_px = self._cell_px(*size)
-                scratch = slot.reserve_scratch(device_edges.scratch_bytes(*size, cell_px))
-                last_pass = partial(device_edges.queue, wanted=opened.wanted.edges, scratch=scratch)
-            last_pass(
-                device,
-                stream,
-                image=opened.image,
-                alpha=buffers.alpha(lane),
-                plane_wh=alpha_wh,
-                at=place(size, alpha_wh, fit),
-                flags=buffers.flags(lane),
-                target=address,
-                output=opened.wanted.output,
-                color=opened.wanted.color,
-            )
-            device.record(slot.finished, stream)
-            device.wait_for(self._downloads, slot.finished)
-            if opened.target is None or not opened.is_finished_there:
-                to_host(device, address, host, self._downloads, slot.copies)
-            else:
-                self._callers.deliver(slot, opened.wanted.nbytes, opened.target, self._downloads)
-            device.record(slot.downloaded, self._downloads)
-
-    def _cell_px(self, width: int, height: int) -> float:
-        """Pixels of a picture along one pixel of the model's alpha."""
-        return max(width / self.model.alpha_width, height / self.model.alpha_height)

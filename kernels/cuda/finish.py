@@ -1,6 +1,6 @@
 """The one full-size pass of an image: alpha at its size, counted, and the pixels to send back.
 
-Called by `server.device_pipeline` for every image; the result's bytes are copied to the host as
+Called by `server.device_runs` for every image; the result's bytes are copied to the host as
 they lie: header, pixels, and the alpha behind them where it was asked for.
 """
 
