@@ -1,7 +1,7 @@
 """From a checkpoint to the ONNX file the server ships, checked against torch before it is kept.
 
 Run by a person: `python -m models.training.export --checkpoint RUN_DIR/last.pt --side 320
---gain 2 --shift 0.2 --out models/builtin/matte-s.onnx`; several `--checkpoint` of one descent are
+--gain 2 --shift 0.3 --out models/builtin/matte-s.onnx`; several `--checkpoint` of one descent are
 averaged, and `--look 288 --look 416 --mirrored` looks several times (looks.py). Prints the file's
 sha256, size and largest disagreement, and pins digest and size in the manifest beside it
 (`matte-s.toml`).

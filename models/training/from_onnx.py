@@ -1,7 +1,7 @@
 """A checkpoint from a released ONNX file, so that shipped weights can be trained further.
 
 Run by a person: `python -m models.training.from_onnx --onnx models/builtin/matte-s.onnx
---config models/training/matte_s.toml --data ../shared/data --gain 2 --shift 0.2 --out START.pt`,
+--config models/training/matte_s.toml --data ../shared/data --gain 2 --shift 0.3 --out START.pt`,
 then `train.py --start START.pt` on pictures of one's own. A released file outlives the checkpoints
 it was made of, and holds all that its user has.
 
