@@ -6,6 +6,7 @@ import io
 import struct
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,18 @@ import pytest
 from PIL import Image
 
 from models.training import game_models
-from models.training.game_models import convert, looks, read_pmd
+from models.training.game_models import Game, convert, read_pmd
 
-POINTS = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 2.0, 0.0)]
+POINTS = [(0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (0.0, 2.0, 1.0)]
 UVS = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+RIGHT_HANDED = (1, 1, -1)
 
 
 def pmd(uv_sets: int = 1, magic: bytes = b"PSMD", version: int = 4) -> bytes:
-    """A triangle, two decimetres high, that faces along z."""
+    """A triangle that faces along -z and is wound against that, as the game's are."""
     body = struct.pack("<II", len(POINTS), uv_sets)
     for point, uv in zip(POINTS, UVS, strict=True):
-        body += struct.pack("<6f", *point, 0.0, 0.0, 1.0)
+        body += struct.pack("<6f", *point, 0.0, 0.0, -1.0)
         body += struct.pack("<2f", *uv) * uv_sets
         body += struct.pack("<4B4f", 0, 255, 255, 255, 1.0, 0.0, 0.0, 0.0)
     body += struct.pack("<I3H", 1, 0, 1, 2) + struct.pack("<II", 0, 0)
@@ -46,31 +48,66 @@ ACTOR = """<actor version="1"><group>
   <variant><textures><texture file="white.png" name="baseTex"/>
     <texture file="bumps.png" name="normTex"/></textures></variant>
 </group><material>{}.xml</material></actor>"""
+HORSE = """<actor version="1">
+  <group><variant><mesh>horse.dae</mesh></variant></group>
+  <group><variant file="horse/white.xml"/></group>
+  <material>default.xml</material></actor>"""
+WHITE = """<variant file="horse/base.xml"><props>
+  <prop actor="props/mane.xml" attachpoint="hair"/><prop actor="blood.xml" attachpoint="root"/>
+</props><textures><texture file="white.png" name="baseTex"/></textures></variant>"""
+BASE = """<variant><textures><texture file="grey.png" name="baseTex"/></textures></variant>"""
+MANE = """<actor version="1"><group><variant><mesh>mane.dae</mesh>
+  <textures><texture file="hair.dds" name="baseTex"/></textures>
+</variant></group><material>basic_trans.xml</material></actor>"""
+MATERIALS = {
+    "default": "<material/>",
+    "basic_trans": '<material><define name="USE_TRANSPARENT" value="1"/></material>',
+    "player_trans": '<material><define name="USE_PLAYERCOLOR" value="1"/></material>',
+}
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """A cow in two colours, a calf in one of its own, and a goat without a mesh."""
+def path(tmp_path: Path) -> Path:
+    """A cow in two colours, a calf in one of its own, a goat without a mesh, a horse with hair."""
     path = tmp_path / "public.zip"
     with zipfile.ZipFile(path, "w") as out:
+        for name, xml in MATERIALS.items():
+            out.writestr(f"art/materials/{name}.xml", xml)
         out.writestr("art/actors/fauna/cow.xml", ACTOR.format("basic_trans"))
-        out.writestr("art/actors/fauna/goat.xml", ACTOR.format("default").replace("cow", "goat"))
-        out.writestr("art/actors/structures/hut.xml", ACTOR.format("default"))
-        for name in ("cow", "calf"):
+        out.writestr("art/actors/fauna/goat.xml", ACTOR.format("player_trans").replace("cow", "g"))
+        out.writestr("art/actors/herds/horse.xml", HORSE)
+        out.writestr("art/actors/herds/horse_white.xml", HORSE)
+        out.writestr("art/actors/props/mane.xml", MANE)
+        out.writestr("art/variants/horse/white.xml", WHITE)
+        out.writestr("art/variants/horse/base.xml", BASE)
+        for name in ("cow", "calf", "horse", "mane"):
             out.writestr(f"art/meshes/{name}.dae.cached.pmd", pmd())
-        out.writestr("art/textures/skins/brown.dds", picture("DDS", 255))
+        for name in ("brown", "hair"):
+            out.writestr(f"art/textures/skins/{name}.dds", picture("DDS", 90))
         for name in ("white", "calf"):
             out.writestr(f"art/textures/skins/{name}.png.cached.dds", picture("DDS", 90))
     return path
 
 
+@pytest.fixture
+def game(path: Path) -> Iterator[Game]:
+    with zipfile.ZipFile(path) as archive:
+        yield Game(archive)
+
+
 @pytest.mark.parametrize("uv_sets", [1, 2])
-def test_a_mesh_is_read_with_its_first_uvs(uv_sets: int) -> None:
+def test_a_mesh_is_read_with_its_first_uvs_and_mirrored(uv_sets: int) -> None:
     mesh = read_pmd(pmd(uv_sets))
-    assert np.allclose(mesh.points, POINTS)
+    assert np.allclose(mesh.points, np.multiply(POINTS, RIGHT_HANDED))
     assert np.allclose(mesh.uvs, UVS)
     assert np.allclose(mesh.normals, [(0, 0, 1)] * 3)
     assert mesh.triangles.tolist() == [[0, 1, 2]]
+
+
+def test_triangles_are_wound_with_their_normals() -> None:
+    mesh = read_pmd(pmd())
+    a, b, c = mesh.points[mesh.triangles[0]]
+    assert np.dot(np.cross(b - a, c - a), mesh.normals[0]) > 0
 
 
 def test_other_files_are_named_for_what_they_are() -> None:
@@ -78,44 +115,74 @@ def test_other_files_are_named_for_what_they_are() -> None:
         read_pmd(pmd(version=3))
     with pytest.raises(ValueError, match="begins with b'PSSA'"):
         read_pmd(pmd(magic=b"PSSA"))
+    with pytest.raises(ValueError, match=r"begins with b'PS"):
+        read_pmd(b"PS")
+    with pytest.raises(ValueError, match="ends after 40 bytes"):
+        read_pmd(pmd()[:40])
 
 
-def test_textures_go_on_the_meshes_they_were_made_for() -> None:
-    found = looks(ACTOR.format("no_trans_spec").encode())
-    assert [(look.mesh, look.texture) for look in found] == [
+def test_textures_go_on_the_meshes_they_were_made_for(game: Game) -> None:
+    found = game.looks("art/actors/fauna/cow.xml")
+    assert [(look.mesh, look.skin.texture) for look in found] == [
         ("calf.dae", "calf.png"),
         ("cow.dae", "brown.dds"),
         ("cow.dae", "white.png"),
     ]
-    assert not any(look.see_through for look in found)
-    assert all(look.see_through for look in looks(ACTOR.format("basic_trans").encode()))
+
+
+def test_alpha_is_transparency_only_where_the_material_says_so(game: Game) -> None:
+    assert all(look.see_through for look in game.looks("art/actors/fauna/cow.xml"))
+    assert not any(look.see_through for look in game.looks("art/actors/fauna/goat.xml"))
 
 
 def test_animals_become_obj_files_and_what_is_missing_is_said(
-    archive: Path, tmp_path: Path, monkeypatch, capsys
+    path: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     out = tmp_path / "out"
-    words = ["game_models", "--archive", str(archive), "--out", str(out)]
+    words = ["game_models", "--archive", str(path), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", words)
     game_models.main()
     said = capsys.readouterr().out
-    assert "goat.dae is not in" in said
+    assert "g.dae is not in" in said
     assert said.endswith("4 models\n")
-    names = sorted(path.name for path in out.glob("*.obj"))
+    names = sorted(made.name for made in out.glob("*.obj"))
     assert names == ["cow-0.obj", "cow-1.obj", "cow-2.obj", "goat-0.obj"]
     lines = (out / "cow-1.obj").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "mtllib cow-1.mtl"
-    assert "v 0.00000 2.00000 0.00000" in lines
+    assert "v 0.00000 2.00000 -1.00000" in lines
+    assert "vt 0.00000 1.00000" in lines
     assert lines[-1] == "f 1/1/1 2/2/2 3/3/3"
     assert "map_Kd cow-1.png" in (out / "cow-1.mtl").read_text(encoding="utf-8")
     with Image.open(out / "cow-0.png") as calf, Image.open(out / "goat-0.png") as opaque:
-        red, _, _, alpha = calf.getpixel((0, 0))
-        assert alpha == 90
-        assert red > 200  # brighter than the game's
+        assert calf.getpixel((0, 0)) == (200, 100, 50, 90)
         assert opaque.mode == "RGB"
 
 
-def test_only_the_asked_actors_are_converted(archive: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(archive) as opened:
-        made = list(convert(opened, "art/actors/structures/", tmp_path))
-    assert [path.name for path in made] == ["hut-0.obj", "hut-1.obj", "hut-2.obj"]
+def test_a_horse_has_the_skin_and_hair_of_its_variant_file(game: Game, tmp_path: Path) -> None:
+    made = list(convert(game, "art/actors/herds/", tmp_path))
+    assert [obj.name for obj in made] == ["horse-0.obj"]  # horse_white is the same again
+    lines = made[0].read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line[0] in "uf"] == [
+        "usemtl skin0",
+        "f 1/1/1 2/2/2 3/3/3",
+        "usemtl skin1",
+        "f 4/4/4 5/5/5 6/6/6",
+    ]
+    with (
+        Image.open(tmp_path / "horse-0.png") as skin,
+        Image.open(tmp_path / "horse-0.1.png") as hair,
+    ):
+        assert (skin.mode, hair.mode) == ("RGB", "RGBA")
+
+
+def test_a_prefix_without_actors_and_a_file_that_is_no_archive_are_named(
+    game: Game, tmp_path: Path, monkeypatch
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"'art/actors/fish/'; in .* fauna, herds, props"):
+        list(convert(game, "art/actors/fish/", tmp_path))
+    (other := tmp_path / "other.zip").write_text("no zip")
+    monkeypatch.setattr(
+        sys, "argv", ["game_models", "--archive", str(other), "--out", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit, match=r"other\.zip: File is not a zip file"):
+        game_models.main()
