@@ -13,9 +13,13 @@ import pytest
 from kernels import cuda_ipc
 from kernels.cupy_device import CupyDevice
 from kernels.device import CaptureFailed, DeviceError, DeviceLost, HandleRefused
-from tests.fakes.emulated_cupy import REAL, EmulatedCupy
 from tests.fakes.emulated_ipc import DRIVER, OtherProcess
-from tests.kernels.cuda.tools import cupy_device
+from tests.kernels.cuda.tools import cupy_device, missing
+
+try:
+    from tests.fakes.emulated_cupy import REAL, EmulatedCupy
+except ImportError:
+    missing("CuPy is not installed")
 
 
 @pytest.fixture
