@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 
 import numpy as np
 import onnx
@@ -12,9 +13,17 @@ from models.half import CONVERTER, half_twin
 from models.registry import BUILTIN_DIR
 from models.weights import VerifiedWeights, sha256_of
 from tests.fakes.recurrent_onnx import write_pan
+from tests.kernels.cuda.tools import missing
 from tests.models.tensorrt.conftest import verified
 
 MATTE_S = BUILTIN_DIR / "matte-s.onnx"
+
+
+@pytest.fixture(autouse=True)
+def _converter():
+    """It comes with the extra gpu-proof."""
+    if importlib.util.find_spec("onnxconverter_common") is None:
+        missing("onnxconverter-common, which makes the twin, is not installed")
 
 
 def test_the_twin_takes_and_gives_half_precision(tiny, tmp_path):
