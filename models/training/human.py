@@ -57,7 +57,6 @@ class Proxy:
     `hides` are the body's vertices (V,) that lie under it.
     """
 
-    name: str
     surface: Surface
     skin: Skin
     held_by: I32
@@ -116,7 +115,6 @@ class Human:
         raw = json.loads((folder / f"{folder.name}.json").read_text("utf-8"))
         image = raw["materials"][0].get("mapDiffuse") if raw["materials"] else None
         return Proxy(
-            name=path,
             surface=surface_of(raw),
             skin=skin_of(raw),
             held_by=np.array(raw["ref_vIdxs"], np.int32),

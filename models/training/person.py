@@ -170,10 +170,8 @@ def image_of(path: Path) -> U8:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise FileNotFoundError(f"{path} is missing or not a picture")
-    code = {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA}.get(image.ndim)
-    if image.ndim == 3 and image.shape[2] == 4:
-        code = cv2.COLOR_BGRA2RGBA
-    assert code is not None
+    channels = image.shape[2] if image.ndim == 3 else 1
+    code = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}[channels]
     return fit_within(np.asarray(cv2.cvtColor(image, code), np.uint8), TEXTURE_PX)
 
 

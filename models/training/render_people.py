@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 from vtkmodules.vtkCommonCore import vtkPoints
@@ -23,7 +22,7 @@ from models.training.cutout_folder import source_parser, write_manifest
 from models.training.data import BUST, U8
 from models.training.human import F32, I32, Human
 from models.training.person import Part, Person, Rng, somebody
-from models.training.render_things import cut_out, grab, light, stage
+from models.training.render_things import cut_out, grab, light, orbit, stage, write_cutout
 
 FRAME_PX = (1080, 600)  # so wide that the frame cuts people below only
 MARGIN_PX = 2  # left free at the sides and above, or the frame has cut an arm or the hair
@@ -114,10 +113,7 @@ def frame_bust(rng: Rng, renderer: vtkRenderer, person: Person) -> None:
     far = (high - low) / 2 / math.tan(math.radians(angle / 2))
     camera = renderer.GetActiveCamera()
     camera.SetViewAngle(angle)
-    camera.SetFocalPoint(*middle)
-    step = (math.sin(around) * math.cos(up), math.sin(up), math.cos(around) * math.cos(up))
-    camera.SetPosition(*(m + far * s for m, s in zip(middle, step, strict=True)))
-    camera.SetViewUp(0.0, 1.0, 0.0)
+    orbit(camera, middle, around, up, far)
     camera.SetRoll(camera.GetRoll() + rng.normal(0.0, 2.5))
     renderer.ResetCameraClippingRange()
 
@@ -147,8 +143,7 @@ def main() -> None:
             rgba = render(np.random.default_rng(number), human)
             if rgba is None:
                 continue
-            packed = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
-            cv2.imwrite(str(path), packed, [cv2.IMWRITE_WEBP_QUALITY, 92])
+            write_cutout(path, rgba)
         made.append((name, f"person {number}"))
     print(f"{args.out}: {write_manifest(args.out, made, args, BUST)} people")
 

@@ -22,6 +22,7 @@ from vtkmodules import vtkRenderingOpenGL2  # noqa: F401 - registers what draws
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOImport import vtkOBJImporter
 from vtkmodules.vtkRenderingCore import (
+    vtkCamera,
     vtkLight,
     vtkRenderer,
     vtkRenderWindow,
@@ -148,11 +149,16 @@ def look_at(rng: Rng, renderer: vtkRenderer, bounds: Sequence[float]) -> None:
     camera = renderer.GetActiveCamera()
     camera.SetViewAngle(rng.uniform(15.0, 50.0))
     middle = [(bounds[2 * i] + bounds[2 * i + 1]) / 2 for i in range(3)]
+    orbit(camera, middle, around, up, 1.0)
+    renderer.ResetCamera(bounds)
+
+
+def orbit(camera: vtkCamera, middle: Sequence[float], around: float, up: float, far: float) -> None:
+    """Puts the camera `far` from a point, turned around it from the front and lifted (radians)."""
     camera.SetFocalPoint(*middle)
     step = (math.sin(around) * math.cos(up), math.sin(up), math.cos(around) * math.cos(up))
-    camera.SetPosition(*(m + s for m, s in zip(middle, step, strict=True)))
+    camera.SetPosition(*(m + far * s for m, s in zip(middle, step, strict=True)))
     camera.SetViewUp(0.0, 1.0, 0.0)
-    renderer.ResetCamera(bounds)
 
 
 def cut_out(rgba: U8) -> U8 | None:
@@ -173,6 +179,12 @@ def cut_out(rgba: U8) -> U8 | None:
     return np.dstack([colours, alpha]).round().astype(np.uint8)
 
 
+def write_cutout(path: Path, rgba: U8) -> None:
+    """Writes a rendered cut-out as WebP."""
+    packed = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
+    cv2.imwrite(str(path), packed, [cv2.IMWRITE_WEBP_QUALITY, 92])
+
+
 def write_views(stem: Path, number: int, obj: Path, views: int) -> None:
     """Writes STEM-VIEW.webp for every view that shows something and is not there yet."""
     for view in range(views):
@@ -181,8 +193,7 @@ def write_views(stem: Path, number: int, obj: Path, views: int) -> None:
             continue
         rgba = render(np.random.default_rng([number, view]), obj)
         if rgba is not None:
-            packed = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
-            cv2.imwrite(str(path), packed, [cv2.IMWRITE_WEBP_QUALITY, 92])
+            write_cutout(path, rgba)
 
 
 def main() -> None:
